@@ -1,0 +1,129 @@
+"""The bus: what a service holds of NATS."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import msgspec
+
+from driftloop.bus import control, requests
+from driftloop.bus.connection import Connection
+from driftloop.bus.follow import Follow
+from driftloop.bus.kv import Bucket
+from driftloop.bus.log import Log
+from driftloop.bus.messages import Outgoing, event_message, stat_message
+from driftloop.bus.provision import provision
+from driftloop.bus.publish import publish_all, publish_next
+from driftloop.bus.work import Work, run_work
+from driftloop.contracts import codec
+from driftloop.contracts.errors import UnknownModel
+from driftloop.contracts.events import AnyEvent
+from driftloop.contracts.headers import Origin
+from driftloop.contracts.names import check_model_name, new_id
+from driftloop.contracts.state import MODELS_BUCKET, SPECS_BUCKET, ModelState
+from driftloop.contracts.stats import AnyStat
+from driftloop.modelspec.spec import Registered
+
+
+class Bus:
+    """Streams, state and requests of one process. Make it with `Bus.open`, end it with `close`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.log = Log(connection)
+        decode_spec = msgspec.msgpack.Decoder(Registered).decode
+        self.specs: Bucket[Registered] = Bucket(connection, SPECS_BUCKET, msgspec.msgpack.encode, decode_spec)
+        self.models: Bucket[ModelState] = Bucket(connection, MODELS_BUCKET, codec.encode, codec.decode_state)
+        self.stopping = asyncio.Event()
+        self._instance = new_id()[:8]
+        self._count = itertools.count()
+
+    @classmethod
+    async def open(
+        cls, url: str, service: str, *, on_closed: Callable[[], None] | None = None, replicas: int = 1
+    ) -> "Bus":
+        """Connect, and make the streams and buckets where they are missing."""
+        connection = Connection(url, service, on_closed)
+        await connection.open()
+        await provision(connection.js, replicas)
+        bus = cls(connection)
+        await bus._watch()
+        return bus
+
+    @property
+    def service(self) -> str:
+        """The name this process has on the bus."""
+        return self.connection.service
+
+    async def close(self) -> None:
+        """Stop consuming, drain, disconnect."""
+        self.stopping.set()
+        await self.connection.close()
+
+    async def emit(self, event: AnyEvent, origin: Origin | None = None, extra: dict[str, str] | None = None) -> None:
+        """Say a control event outside of a handler's return value."""
+        origin = origin or Origin()
+        await self.publish([event_message(event, source=self.service, origin=origin, extra=extra)])
+
+    async def stat(self, stat: AnyStat) -> None:
+        """Publish a measurement without waiting for its acknowledgement."""
+        msg_id = f"{stat.kind}:{stat.about}:{self._instance}:{next(self._count)}"
+        message = stat_message(stat, source=self.service, msg_id=msg_id)
+        await self.connection.nc.publish(message.subject, message.payload, headers=message.headers)
+
+    async def publish(self, messages: Sequence[Outgoing]) -> list[bool]:
+        """Publish into streams; one flag a message tells whether the stream had it already."""
+        return [bool(ack.duplicate) for ack in await publish_all(self.connection, messages)]
+
+    async def publish_next(self, message: Outgoing, last_seq: int) -> int:
+        """Publish as the single writer of a subject; see `publish.publish_next`."""
+        return await publish_next(self.connection, message, last_seq)
+
+    async def control(self, handlers: control.Handlers) -> None:
+        """Hear control events by a table from event to handler."""
+        await control.subscribe(self.connection, handlers)
+
+    def work(self, work: Work) -> Coroutine[Any, Any, None]:
+        """A background task that consumes a stream with a shared durable consumer."""
+        return run_work(self.connection, work, self.stopping)
+
+    def follow(self, stream: str, subjects: tuple[str, ...], start: int) -> Follow:
+        """An ordered reader of a stream from a sequence on."""
+        return Follow(self.connection, stream, subjects, start)
+
+    async def serve(self, subject: str, handler: requests.RequestHandler) -> None:
+        """Answer requests."""
+        await requests.serve(self.connection, subject, handler)
+
+    async def ask(
+        self, subject: str, payload: bytes = b"", *, headers: dict[str, str] | None = None, timeout: float = 5.0
+    ) -> requests.Reply:
+        """Send a request and wait for the answer."""
+        return await requests.ask(self.connection, subject, payload, headers=headers, timeout=timeout)
+
+    async def start(self) -> None:
+        """Begin to deliver control events."""
+        await self.connection.broker.start()
+
+    async def spec(self, model: str) -> Registered:
+        """The registered spec of a model; raises `InvalidName` or `UnknownModel`."""
+        found = await self.specs.get(check_model_name(model))
+        if found is None:
+            known = ", ".join(await self.specs.keys()) or "none is registered yet"
+            raise UnknownModel(f"model: {model!r} is not registered; accepted: {known}")
+        return found
+
+    async def hear(self, subject: str, heard: Callable[[Any], Any]) -> None:
+        """Call `heard` with each message of a subject from now on, unacknowledged: for nudges, not for work."""
+        await self.connection.nc.subscribe(subject, cb=heard)
+
+    async def _watch(self) -> None:
+        """Forget cached specs and states as soon as an event says that they changed."""
+
+        async def changed(message: Any) -> None:
+            model = message.subject.split(".")[1]
+            self.specs.forget(model)
+            self.models.forget(model)
+
+        await self.hear("events.>", changed)

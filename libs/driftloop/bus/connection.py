@@ -1,0 +1,79 @@
+"""One NATS connection a process: reconnects for ever, and says why it is not ready."""
+
+import logging
+from collections.abc import Callable
+
+from faststream.nats import NatsBroker
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+log = logging.getLogger(__name__)
+
+PENDING_BYTES = 64 << 20
+
+
+class Connection:
+    """The broker (FastStream) with its client and JetStream context (nats-py), and the state of the line."""
+
+    def __init__(self, url: str, service: str, on_closed: Callable[[], None] | None = None) -> None:
+        self.url = url
+        self.service = service
+        self.denied = ""
+        self._stopping = False
+        self._on_closed = on_closed
+        self.broker = NatsBroker(
+            url,
+            name=service,
+            apply_types=False,
+            logger=None,
+            allow_reconnect=True,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=1,
+            connect_timeout=5,
+            pending_size=PENDING_BYTES,
+            error_cb=self._error,
+            closed_cb=self._closed,
+            disconnected_cb=self._disconnected,
+        )
+        self._client: Client | None = None
+
+    async def open(self) -> None:
+        """Connect; raises `ConnectionError` naming the address when nobody answers."""
+        try:
+            self._client = await self.broker.connect()
+        except Exception as error:
+            raise ConnectionError(f"no NATS server answers at {self.url}: {error}") from error
+        self.js: JetStreamContext = self.nc.jetstream(publish_async_max_pending=4_000)
+
+    @property
+    def nc(self) -> Client:
+        """The nats-py client."""
+        if self._client is None:
+            raise ConnectionError("the bus is not connected")
+        return self._client
+
+    def problem(self) -> str:
+        """Why the connection is not usable, or an empty text."""
+        if self._client is None or not self._client.is_connected:
+            return f"not connected to NATS at {self.url}"
+        return self.denied
+
+    async def close(self) -> None:
+        """Drain subscriptions and publishes, then leave."""
+        self._stopping = True
+        if self._client is not None and not self._client.is_closed:
+            await self.broker.stop()
+
+    async def _error(self, error: Exception) -> None:
+        if "permissions violation" in str(error).lower():
+            self.denied = str(error)
+        log.warning("nats: %s", error)
+
+    async def _disconnected(self) -> None:
+        if not self._stopping:
+            log.warning("nats: disconnected from %s", self.url)
+
+    async def _closed(self) -> None:
+        if not self._stopping and self._on_closed is not None:
+            log.error("nats: connection closed for good")
+            self._on_closed()

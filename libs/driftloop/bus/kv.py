@@ -1,0 +1,89 @@
+"""State in KV buckets: typed, cached for reading, written by compare-and-set."""
+
+import time
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
+
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError, NoKeysError
+from nats.js.kv import KeyValue
+
+from driftloop.bus.connection import Connection
+from driftloop.bus.publish import WRONG_LAST_SEQUENCE, Conflict
+
+T = TypeVar("T")
+
+FRESH_SECONDS = 3.0
+
+
+class Entry(NamedTuple, Generic[T]):
+    """A value and the revision it was read at (0: it does not exist)."""
+
+    value: T | None
+    revision: int
+
+
+class Bucket(Generic[T]):
+    """One bucket of values of one type, a key each model."""
+
+    def __init__(
+        self, connection: Connection, name: str, encode: Callable[[T], bytes], decode: Callable[[bytes], T]
+    ) -> None:
+        self._connection = connection
+        self._name = name
+        self._encode = encode
+        self._decode = decode
+        self._kv: KeyValue | None = None
+        self._cache: dict[str, tuple[float, Entry[T]]] = {}
+
+    async def read(self, key: str) -> Entry[T]:
+        """The value as it is now."""
+        kv = await self._bucket()
+        try:
+            found = await kv.get(key)
+        except KeyNotFoundError:
+            entry: Entry[T] = Entry(None, 0)
+        else:
+            entry = Entry(self._decode(found.value or b""), int(found.revision or 0))
+        self._cache[key] = (time.monotonic(), entry)
+        return entry
+
+    async def get(self, key: str) -> T | None:
+        """The value, at most `FRESH_SECONDS` old."""
+        read_at, entry = self._cache.get(key, (-FRESH_SECONDS, Entry(None, 0)))
+        if time.monotonic() - read_at >= FRESH_SECONDS:
+            entry = await self.read(key)
+        return entry.value
+
+    def forget(self, key: str) -> None:
+        """Read anew the next time: somebody said that the value changed."""
+        self._cache.pop(key, None)
+
+    async def write(self, key: str, value: T, revision: int) -> int:
+        """Write if the key is still at `revision`; returns the new one, raises `Conflict`."""
+        kv = await self._bucket()
+        self.forget(key)
+        try:
+            if revision:
+                return int(await kv.update(key, self._encode(value), revision))
+            return int(await kv.create(key, self._encode(value)))
+        except KeyWrongLastSequenceError as error:
+            raise Conflict(f"{self._name}/{key} is no longer at revision {revision}", delay=0.05) from error
+        except APIError as error:
+            if error.err_code in WRONG_LAST_SEQUENCE:
+                raise Conflict(f"{self._name}/{key} is no longer at revision {revision}", delay=0.05) from error
+            raise
+
+    async def keys(self) -> list[str]:
+        """All keys, sorted."""
+        kv = await self._bucket()
+        try:
+            return sorted(await kv.keys())
+        except NoKeysError:
+            return []
+
+    async def _bucket(self) -> KeyValue:
+        if self._kv is None:
+            js: JetStreamContext = self._connection.js
+            self._kv = await js.key_value(self._name)
+        return self._kv

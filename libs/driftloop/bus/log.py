@@ -1,0 +1,101 @@
+"""Looking things up in a log: last messages, ranges, and positions by running totals."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+
+from driftloop.bus.connection import Connection
+from driftloop.bus.follow import Follow
+from driftloop.bus.messages import Delivered
+from driftloop.contracts import headers
+
+
+class Log:
+    """Reads of streams; nothing here changes one."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @property
+    def _js(self) -> JetStreamContext:
+        return self._connection.js
+
+    async def last(self, stream: str, subject: str) -> Delivered | None:
+        """The last message of a subject (wildcards allowed), or None."""
+        return await self._get(stream, subject=subject)
+
+    async def at_or_after(self, stream: str, subject: str, seq: int) -> Delivered | None:
+        """The first message of a subject at `seq` or later, or None."""
+        return await self._get(stream, seq=max(1, seq), subject=subject, next=True)
+
+    async def last_seq(self, stream: str) -> int:
+        """The last sequence of a stream; 0 when it is empty."""
+        return int((await self._js.stream_info(stream)).state.last_seq)
+
+    async def first_seq(self, stream: str) -> int:
+        """The first sequence that is still kept."""
+        return int((await self._js.stream_info(stream)).state.first_seq)
+
+    async def lag(self, stream: str, durable: str) -> int:
+        """Messages a durable consumer has not acknowledged yet; 0 when there is no such consumer."""
+        try:
+            info = await self._js.consumer_info(stream, durable)
+        except NotFoundError:
+            return 0
+        return int((info.num_pending or 0) + (info.num_ack_pending or 0))
+
+    async def with_total(self, stream: str, subject: str, total: int) -> Delivered | None:
+        """The first message of a subject whose running total of rows (`dl-total`) is above `total`.
+
+        A binary search over sequences, so some twenty reads find a row among a million messages.
+        """
+        last = await self.last(stream, subject)
+        if last is None or rows_total(last) <= total:
+            return None
+        low, high, found = await self.first_seq(stream), last.seq, last
+        while low < high:
+            middle = (low + high) // 2
+            message = await self.at_or_after(stream, subject, middle)
+            if message is not None and rows_total(message) > total:
+                found, high = message, middle
+            else:
+                low = middle + 1
+        return found
+
+    async def range(self, stream: str, subject: str, first: int, last: int) -> AsyncIterator[Delivered]:
+        """Every message of a subject from sequence `first` to `last`, both included, in order."""
+        if last < first:
+            return
+        follow = Follow(self._connection, stream, (subject,), first)
+        try:
+            while True:
+                for message in await follow.read(most=256, timeout=2.0):
+                    if message.seq > last:
+                        return
+                    yield message
+                    if message.seq == last:
+                        return
+                if follow.next_seq > last or await self.at_or_after(stream, subject, follow.next_seq) is None:
+                    return
+        finally:
+            await follow.close()
+
+    async def _get(self, stream: str, **ask: Any) -> Delivered | None:
+        try:
+            found = await self._js.get_msg(stream, **ask)
+        except NotFoundError:
+            return None
+        return Delivered(
+            subject=found.subject or "",
+            payload=found.data or b"",
+            headers=found.headers or {},
+            stream=stream,
+            seq=int(found.seq or 0),
+        )
+
+
+def rows_total(message: Delivered) -> int:
+    """The running total of rows a single writer put on its message; 0 where there is none."""
+    return int(message.headers.get(headers.TOTAL, "0"))

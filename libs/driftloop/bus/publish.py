@@ -1,0 +1,110 @@
+"""Publishing into streams: in windows, acknowledged, and again with the same id until it is."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from nats.errors import ConnectionClosedError, OutboundBufferLimitError
+from nats.errors import Error as NatsError
+from nats.js import api
+from nats.js.errors import APIError
+
+from driftloop.bus.connection import Connection
+from driftloop.bus.messages import Outgoing
+from driftloop.contracts.errors import Overloaded, Retry
+from driftloop.contracts.headers import MSG_ID
+
+log = logging.getLogger(__name__)
+
+ACK_SECONDS = 5.0
+ATTEMPTS = 12
+STREAM_FULL = 10077
+
+
+async def publish_all(connection: Connection, messages: Sequence[Outgoing]) -> list[api.PubAck]:
+    """Publish a window of messages and wait for all acknowledgements, which come back in order.
+
+    A publish that is not acknowledged is repeated with the same id, so the stream keeps one. Raises
+    `Overloaded` when a stream refuses new messages, and `Retry` when the broker stays away.
+    """
+    done: dict[int, api.PubAck] = {}
+    for attempt in range(ATTEMPTS):
+        left = [at for at in range(len(messages)) if at not in done]
+        if not left:
+            break
+        if attempt:
+            log.warning("publish: %d of %d not acknowledged, trying again", len(left), len(messages))
+            await asyncio.sleep(min(0.25 * attempt, 1.0))
+        done.update(await _window(connection, messages, left))
+    if len(done) < len(messages):
+        raise Retry(f"{len(messages) - len(done)} of {len(messages)} messages were not acknowledged", delay=2.0)
+    return [done[at] for at in range(len(messages))]
+
+
+async def _window(connection: Connection, messages: Sequence[Outgoing], left: list[int]) -> dict[int, api.PubAck]:
+    waiting: dict[int, asyncio.Future[api.PubAck]] = {}
+    acks: dict[int, api.PubAck] = {}
+    try:
+        for at in left:
+            message = messages[at]
+            waiting[at] = await connection.js.publish_async(
+                message.subject, message.payload, headers=dict(message.headers), wait_stall=ACK_SECONDS
+            )
+    except ConnectionClosedError:
+        raise
+    except (OutboundBufferLimitError, NatsError) as error:
+        log.warning("publish: %s", error)
+    for at, future in waiting.items():
+        try:
+            acks[at] = await asyncio.wait_for(future, ACK_SECONDS)
+        except TimeoutError:
+            continue
+        except APIError as error:
+            if error.err_code == STREAM_FULL:
+                raise Overloaded(f"stream of {messages[at].subject} is full: {error.description}") from error
+            log.warning("publish: %s refused: %s", messages[at].subject, error)
+    return acks
+
+
+async def publish_next(connection: Connection, message: Outgoing, last_seq: int) -> int:
+    """Publish if `last_seq` is still the last sequence of the subject, and return the new one.
+
+    For single writers that keep state: a second owner of the same state cannot write behind our back.
+    Raises `Conflict` when somebody did.
+    """
+    headers = {**message.headers, str(api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value): str(last_seq)}
+    for attempt in range(ATTEMPTS):
+        try:
+            ack = await connection.js.publish(message.subject, message.payload, timeout=ACK_SECONDS, headers=headers)
+        except APIError as error:
+            if error.err_code in WRONG_LAST_SEQUENCE:
+                ours = await _ours(connection, message)
+                if ours:
+                    return ours
+                raise Conflict(f"{message.subject}: somebody else wrote after sequence {last_seq}") from error
+            if error.err_code == STREAM_FULL:
+                raise Overloaded(f"stream of {message.subject} is full: {error.description}") from error
+            log.warning("publish: %s refused: %s", message.subject, error)
+        except ConnectionClosedError:
+            raise
+        except NatsError as error:
+            log.warning("publish: %s not acknowledged (%s), trying again", message.subject, error)
+        else:
+            return ack.seq
+        await asyncio.sleep(min(0.25 * (attempt + 1), 1.0))
+    raise Retry(f"{message.subject}: not acknowledged", delay=2.0)
+
+
+async def _ours(connection: Connection, message: Outgoing) -> int:
+    """The sequence of the subject's last message if that is this one, stored with its acknowledgement lost; else 0."""
+    stream = await connection.js.find_stream_name_by_subject(message.subject)
+    last = await connection.js.get_last_msg(stream, message.subject)
+    same = (last.headers or {}).get(MSG_ID) == message.headers[MSG_ID]
+    return int(last.seq or 0) if same else 0
+
+
+WRONG_LAST_SEQUENCE = (10071, 10164)
+
+
+class Conflict(Retry):
+    """A write that was conditional on the last sequence came second."""

@@ -1,0 +1,129 @@
+"""Work: a durable consumer shared by the replicas of a stateless service, acknowledged by hand.
+
+A handler gets a group of messages and returns what is to be said; that is published and acknowledged
+by the broker before the group is. `Reject` puts a message among the dead letters, `Retry` brings it
+back after a delay, anything else is a bug: logged, tried again to the limit, then a dead letter.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js import api
+
+from driftloop.bus.connection import Connection
+from driftloop.bus.messages import Delivered, Outgoing
+from driftloop.bus.publish import publish_all
+from driftloop.bus.pull import Pull
+from driftloop.contracts import headers, subjects
+from driftloop.contracts.errors import Reject, Retry
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Sequence[Delivered]], Awaitable[Sequence[Outgoing]]]
+
+MAX_ATTEMPTS = 8
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """What a stateless service works on: `group` messages at most a call, redelivered after `ack_wait` seconds."""
+
+    stream: str
+    subjects: tuple[str, ...]
+    durable: str
+    handler: Handler
+    group: int = 32
+    ack_wait: float = 30.0
+
+
+async def ensure_consumer(connection: Connection, work: Work) -> None:
+    """Make the durable consumer, or bring it up to date."""
+    await connection.js.add_consumer(
+        work.stream,
+        api.ConsumerConfig(
+            durable_name=work.durable,
+            filter_subjects=list(work.subjects),
+            ack_policy=api.AckPolicy.EXPLICIT,
+            ack_wait=work.ack_wait,
+            max_deliver=-1,
+            max_ack_pending=max(256, 4 * work.group),
+        ),
+    )
+
+
+async def run_work(connection: Connection, work: Work, stopping: asyncio.Event) -> None:
+    """Consume until `stopping` is set; the group in hand is finished, the rest is given back at once."""
+    pull: Pull | None = None
+    while not stopping.is_set():
+        try:
+            if pull is None or pull.lost:
+                await ensure_consumer(connection, work)
+                pull = Pull(connection.nc, work.stream, work.durable, 2 * work.group)
+                await pull.open()
+            group = await pull.next(work.group, timeout=0.5)
+            if group:
+                await _handle(connection, work, group)
+        except (NatsError, OSError) as error:
+            log.warning("%s: %s", work.durable, error)
+            await asyncio.sleep(0.5)
+    if pull is not None:
+        with contextlib.suppress(NatsError):
+            for message in await pull.close():
+                await connection.nc.publish(message.reply, b"-NAK")
+
+
+async def _handle(connection: Connection, work: Work, group: list[Msg]) -> None:
+    try:
+        said = await work.handler([delivered(m) for m in group])
+        await publish_all(connection, said)
+    except Exception as error:
+        if len(group) > 1:
+            for message in group:
+                await _handle(connection, work, [message])
+            return
+        await _failed(connection, work, group[0], error)
+        return
+    for message in group:
+        await connection.nc.publish(message.reply, b"+ACK")
+
+
+async def _failed(connection: Connection, work: Work, message: Msg, error: Exception) -> None:
+    about = delivered(message)
+    if isinstance(error, NatsError):
+        raise error
+    if isinstance(error, Retry):
+        log.info("%s: %s again in %.1f s: %s", work.durable, about.position, error.delay, error)
+        await message.nak(delay=error.delay)
+    elif isinstance(error, Reject) or about.attempt >= MAX_ATTEMPTS:
+        log.warning("%s: dead letter %s: %s", work.durable, about.position, error)
+        await publish_all(connection, [dead_letter(work.durable, about, f"{error}")])
+        await message.term()
+    else:
+        log.exception("%s: bug while handling %s (%s)", work.durable, about.position, about.event_id, exc_info=error)
+        await message.nak(delay=min(0.5 * 2**about.attempt, 30.0))
+
+
+def dead_letter(service: str, about: Delivered, reason: str) -> Outgoing:
+    """The original message among the dead letters, with the reason and where it came from."""
+    kept = {k: v for k, v in about.headers.items() if not k.startswith("Nats-")}
+    kept[headers.MSG_ID] = f"dead:{service}:{about.position}"
+    kept[headers.REASON] = reason.encode("ascii", "backslashreplace").decode().replace("\n", " | ")[:2000]
+    kept[headers.ORIGIN] = f"{about.subject} {about.position}"
+    return Outgoing(subject=subjects.dead(service, about.model), payload=about.payload, headers=kept)
+
+
+def delivered(message: Msg) -> Delivered:
+    """A pulled message as handlers see it."""
+    meta = message.metadata
+    return Delivered(
+        subject=message.subject,
+        payload=message.data,
+        headers=message.headers or {},
+        stream=meta.stream,
+        seq=meta.sequence.stream,
+        attempt=meta.num_delivered or 1,
+    )

@@ -1,0 +1,1 @@
+"""The contract between the services: every event, batch, subject and stream is defined here and nowhere else."""

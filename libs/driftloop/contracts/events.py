@@ -1,0 +1,335 @@
+"""Control events: facts in the past tense, one owner each, kept for good as the audit trail.
+
+Changes are additive only; anything else is a new event. `data_time` is the clock of the data (event
+time of the newest row the emitter had seen, milliseconds since 1970 UTC): cool-downs are counted on
+it, so a replay at a thousand times real speed makes the same decisions.
+"""
+
+from typing import ClassVar, Literal
+
+import msgspec
+
+Trigger = Literal["bootstrap", "drift", "degraded", "schedule", "new_data", "operator"]
+Verdict = Literal["promoted", "rejected", "rolled_back", "failed", "superseded"]
+Role = Literal["challenger", "probation"]
+LiveVerdict = Literal["better", "worse", "undecided"]
+
+
+class Dataset(msgspec.Struct, frozen=True, kw_only=True):
+    """A range of a log: rebuilt from it, and proved by the SHA-256 over the payloads in order."""
+
+    stream: str
+    first_seq: int
+    last_seq: int
+    rows: int
+    sha256: str
+
+
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    """One named check of a candidate: a number, a bound and a verdict."""
+
+    name: str
+    value: float
+    bound: float
+    passed: bool
+    detail: str = ""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a version is made of. Digests are SHA-256 of artifacts; times in seconds."""
+
+    model: str
+    version: int
+    model_sha256: str
+    model_bytes: int
+    train: Dataset
+    holdout: Dataset
+    holdout_answers_sha256: str
+    snapshot_sha256: str
+    spec_revision: int
+    features: tuple[str, ...]
+    width: int
+    estimator: str
+    window: str
+    metrics: dict[str, float]
+    seconds: float
+    cpu_seconds: float
+    environment: dict[str, str]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    """A fact about one model."""
+
+    kind: ClassVar[str]
+    model: str
+    data_time: int = 0
+
+    def key(self) -> str:
+        """The business key: the same fact has the same key, however often it is said."""
+        raise NotImplementedError
+
+    def event_id(self) -> str:
+        """CloudEvents id and de-duplication id."""
+        return f"{self.kind}:{self.model}:{self.key()}"
+
+
+class RunEvent(Event, frozen=True, kw_only=True):
+    """A fact about one run of the loop."""
+
+    run: str
+
+    def key(self) -> str:
+        """Each of these happens at most once a run."""
+        return self.run
+
+
+class SpecRegistered(Event, frozen=True, kw_only=True, tag="spec.registered"):
+    """A spec was accepted. Owner: registry."""
+
+    kind: ClassVar[str] = "spec.registered"
+    revision: int
+    by: str
+
+    def key(self) -> str:
+        """One a revision."""
+        return str(self.revision)
+
+
+class DataAccumulated(Event, frozen=True, kw_only=True, tag="data.accumulated"):
+    """The log of outcomes passed another multiple of the spec's `triggers.new_data_rows`. Owner: feedback."""
+
+    kind: ClassVar[str] = "data.accumulated"
+    rows: int
+    outcomes_seq: int
+
+    def key(self) -> str:
+        """One a mark."""
+        return str(self.rows)
+
+
+class Alarm(Event, frozen=True, kw_only=True):
+    """A detector fired: on which stream position, how strong, and since when it thinks so."""
+
+    stream: str
+    seq: int
+    row: int
+    detector: str
+    before: float
+    after: float
+    strength: float
+    since_time: int
+    rows_since: int
+
+    def key(self) -> str:
+        """One a detector and row of the log."""
+        return f"{self.detector}:{self.stream}:{self.seq}:{self.row}"
+
+
+class DriftDetected(Alarm, frozen=True, kw_only=True, tag="drift.detected"):
+    """Features or predictions no longer look as they did. Owner: drift."""
+
+    kind: ClassVar[str] = "drift.detected"
+    shift: Literal["covariate", "missing", "prediction"]
+    feature: str = ""
+
+
+class PerformanceDegraded(Alarm, frozen=True, kw_only=True, tag="performance.degraded"):
+    """The live model's loss on labelled rows went up. Owner: drift."""
+
+    kind: ClassVar[str] = "performance.degraded"
+    loss: str
+    version: int
+
+
+class ScheduleDue(Event, frozen=True, kw_only=True, tag="schedule.due"):
+    """The spec's `triggers.every` has passed since the last run. Owner: registry."""
+
+    kind: ClassVar[str] = "schedule.due"
+    number: int
+
+    def key(self) -> str:
+        """One a number."""
+        return str(self.number)
+
+
+class OperatorRequested(Event, frozen=True, kw_only=True, tag="operator.requested"):
+    """A person asked for something. Owner: registry (which writes down who and why)."""
+
+    kind: ClassVar[str] = "operator.requested"
+    command: Literal["retrain", "promote", "rollback"]
+    version: int
+    by: str
+    reason: str
+    request: str
+
+    def key(self) -> str:
+        """One a request."""
+        return self.request
+
+
+class TriggerDeclined(Event, frozen=True, kw_only=True, tag="trigger.declined"):
+    """A trigger did not start a run, and why. Owner: registry."""
+
+    kind: ClassVar[str] = "trigger.declined"
+    trigger: Trigger
+    trigger_id: str
+    reason: str
+
+    def key(self) -> str:
+        """One a trigger."""
+        return self.trigger_id
+
+
+class RetrainRequested(RunEvent, frozen=True, kw_only=True, tag="retrain.requested"):
+    """A run began. The version number of its candidate is reserved here. Owner: registry."""
+
+    kind: ClassVar[str] = "retrain.requested"
+    trigger: Trigger
+    reason: str
+    version: int
+    spec_revision: int
+    since_time: int = 0
+
+
+class TrainingStarted(RunEvent, frozen=True, kw_only=True, tag="training.started"):
+    """The training set is fixed and the fit began. Owner: trainer."""
+
+    kind: ClassVar[str] = "training.started"
+    version: int
+    train: Dataset
+    holdout: Dataset
+    window: str
+
+
+class TrainingFailed(RunEvent, frozen=True, kw_only=True, tag="training.failed"):
+    """No candidate came of it. Owner: trainer."""
+
+    kind: ClassVar[str] = "training.failed"
+    version: int
+    reason: str
+
+
+class CandidateTrained(RunEvent, frozen=True, kw_only=True, tag="candidate.trained"):
+    """A candidate is in the artifact store. Owner: trainer."""
+
+    kind: ClassVar[str] = "candidate.trained"
+    version: int
+    manifest: Manifest
+    manifest_sha256: str
+
+
+class CandidateApproved(RunEvent, frozen=True, kw_only=True, tag="candidate.approved"):
+    """All offline gates passed. Owner: validation."""
+
+    kind: ClassVar[str] = "candidate.approved"
+    version: int
+    gates: tuple[Gate, ...]
+    seconds: float
+
+
+class CandidateRejected(RunEvent, frozen=True, kw_only=True, tag="candidate.rejected"):
+    """An offline gate failed. Owner: validation."""
+
+    kind: ClassVar[str] = "candidate.rejected"
+    version: int
+    gates: tuple[Gate, ...]
+    reason: str
+    seconds: float
+
+
+class ShadowStarted(RunEvent, frozen=True, kw_only=True, tag="shadow.started"):
+    """A version answers beside the champion: a challenger, or the old champion on probation. Owner: registry."""
+
+    kind: ClassVar[str] = "shadow.started"
+    version: int
+    champion: int
+    role: Role
+    from_seq: int
+
+    def key(self) -> str:
+        """One a role of a run."""
+        return f"{self.run}:{self.role}"
+
+
+class ShadowConcluded(RunEvent, frozen=True, kw_only=True, tag="shadow.concluded"):
+    """The evidence on a shadow is in: interval of `champion - shadow` loss on `rows` paired rows. Owner: validation."""
+
+    kind: ClassVar[str] = "shadow.concluded"
+    version: int
+    champion: int
+    role: Role
+    verdict: LiveVerdict
+    lower: float
+    upper: float
+    mean: float
+    rows: int
+    reason: str
+
+    def key(self) -> str:
+        """One a role of a run."""
+        return f"{self.run}:{self.role}"
+
+
+class ModelPromoted(RunEvent, frozen=True, kw_only=True, tag="model.promoted"):
+    """A version became the champion. Owner: registry."""
+
+    kind: ClassVar[str] = "model.promoted"
+    version: int
+    previous: int
+    model_sha256: str
+    reason: str
+
+
+class ModelRolledBack(RunEvent, frozen=True, kw_only=True, tag="model.rolled_back"):
+    """The old champion took its place back. Owner: registry."""
+
+    kind: ClassVar[str] = "model.rolled_back"
+    version: int
+    previous: int
+    model_sha256: str
+    reason: str
+
+
+class ModelRetired(RunEvent, frozen=True, kw_only=True, tag="model.retired"):
+    """A version answers no more. Owner: registry."""
+
+    kind: ClassVar[str] = "model.retired"
+    version: int
+    reason: str
+
+    def key(self) -> str:
+        """One a version and run."""
+        return f"{self.run}:{self.version}"
+
+
+class RunFinished(RunEvent, frozen=True, kw_only=True, tag="run.finished"):
+    """A run ended, with one verdict and a reason a person can read. Owner: registry."""
+
+    kind: ClassVar[str] = "run.finished"
+    trigger: Trigger
+    version: int
+    verdict: Verdict
+    reason: str
+
+
+AnyEvent = (
+    SpecRegistered
+    | DataAccumulated
+    | DriftDetected
+    | PerformanceDegraded
+    | ScheduleDue
+    | OperatorRequested
+    | TriggerDeclined
+    | RetrainRequested
+    | TrainingStarted
+    | TrainingFailed
+    | CandidateTrained
+    | CandidateApproved
+    | CandidateRejected
+    | ShadowStarted
+    | ShadowConcluded
+    | ModelPromoted
+    | ModelRolledBack
+    | ModelRetired
+    | RunFinished
+)

@@ -1,0 +1,77 @@
+"""Requests that want an answer: their subjects, and what is asked and answered (MessagePack unless said)."""
+
+from typing import Final, Literal
+
+import msgspec
+
+from driftloop.contracts.names import check_model_name
+
+QUERY_SQL: Final = "query.sql"
+"""A `SqlQuery`; the answer is an Arrow IPC stream. Owner: telemetry."""
+
+BATCH_ID: Final = "dl-batch"
+"""Header of a send request: the producer's id of the batch; sending it again stores it once."""
+
+
+def infer(model: str) -> str:
+    """Predict: rows by name as JSON, MessagePack or Arrow by `content-type`. Owner: inference."""
+    return f"infer.{check_model_name(model)}"
+
+
+def send(model: str, what: Literal["rows", "labels"]) -> str:
+    """Send an Arrow IPC batch of rows or labels; answered with `Accepted` once the log has it. Owner: ingest."""
+    return f"ingest.{check_model_name(model)}.{what}"
+
+
+def command(model: str) -> str:
+    """A `Command` about a model; answered with `Done`. Owner: registry."""
+    return f"command.{check_model_name(model)}"
+
+
+class SqlQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """A read-only SQL statement over the telemetry tables, at most `max_rows` rows."""
+
+    sql: str
+    max_rows: int = 100_000
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows the log has: `duplicate` of them it had already."""
+
+    accepted: int
+    duplicate: int
+    batch: str
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator wants of the registry; `spec` is a msgpack `Spec` for `register`."""
+
+    command: Literal["register", "retrain", "promote", "rollback"]
+    by: str
+    reason: str = ""
+    version: int = 0
+    spec: bytes = b""
+    request: str = ""
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """A command was carried out or started; `text` says what happened, for a person."""
+
+    text: str
+    run: str = ""
+    revision: int = 0
+
+
+class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+    """Answers in row order: for a classification the class and the probabilities, for a regression the value."""
+
+    model: str
+    version: int
+    predictions: list[str | float]
+    probabilities: list[dict[str, float]] = []
+
+
+class PredictRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows by feature name."""
+
+    rows: list[dict[str, bool | int | float | str | None]]

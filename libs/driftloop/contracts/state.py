@@ -1,0 +1,88 @@
+"""What the registry keeps of a model, and others may read: versions, stages and the run in progress."""
+
+from typing import Final, Literal
+
+import msgspec
+
+from driftloop.contracts.events import AnyEvent, Gate, Manifest, Role, Trigger, Verdict
+from driftloop.contracts.headers import Origin
+
+MODELS_BUCKET: Final = "MODELS"
+SPECS_BUCKET: Final = "SPECS"
+
+Stage = Literal["training", "gating", "shadowing", "probation"]
+
+
+class Shadow(msgspec.Struct, frozen=True, kw_only=True):
+    """A version that answers beside the champion, and where in OUTCOMES its evidence begins."""
+
+    version: int
+    champion: int
+    role: Role
+    run: str
+    from_seq: int
+    started_id: str
+
+
+class Version(msgspec.Struct, frozen=True, kw_only=True):
+    """A version and how far it got; `stage` is one of candidate, challenger, champion, retired, rejected."""
+
+    manifest: Manifest
+    manifest_sha256: str
+    run: str
+    stage: str
+    gates: tuple[Gate, ...] = ()
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of the loop; `deadline` is when its present stage is given up (seconds since 1970)."""
+
+    id: str
+    trigger: Trigger
+    trigger_id: str
+    reason: str
+    version: int
+    stage: Stage
+    deadline: float
+    started: float
+    cause: str
+    verdict: Verdict | None = None
+    outcome: str = ""
+    finished: float = 0.0
+
+
+class Pending(msgspec.Struct, frozen=True, kw_only=True):
+    """An event decided on and not yet said: state and outbox are written in one step."""
+
+    event: AnyEvent
+    origin: Origin
+
+
+class Deferred(msgspec.Struct, frozen=True, kw_only=True):
+    """A trigger that came during a run and is looked at again when the run has ended."""
+
+    trigger: Trigger
+    trigger_id: str
+    reason: str
+    since_time: int
+    data_time: int
+
+
+class ModelState(msgspec.Struct, frozen=True, kw_only=True):
+    """All of one model; written by the registry alone, by compare-and-set."""
+
+    model: str
+    champion: int = 0
+    champion_since_scored: int = 0
+    champion_since_outcomes: int = 0
+    next_version: int = 1
+    versions: dict[int, Version] = {}
+    shadows: tuple[Shadow, ...] = ()
+    run: Run | None = None
+    history: tuple[Run, ...] = ()
+    deferred: Deferred | None = None
+    last_run_data_time: int = 0
+    last_run_wall_time: float = 0.0
+    runs_started: int = 0
+    seen: tuple[str, ...] = ()
+    outbox: tuple[Pending, ...] = ()

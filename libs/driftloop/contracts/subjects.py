@@ -1,0 +1,73 @@
+"""Subjects and the streams that keep them."""
+
+from typing import Final, Literal
+
+import msgspec
+
+from driftloop.contracts.names import check_model_name
+
+PARTITION: Final = "0"
+DAY: Final = 86_400.0
+
+RowState = Literal["received", "valid", "quarantined"]
+
+
+class Stream(msgspec.Struct, frozen=True, kw_only=True):
+    """One JetStream stream: what it keeps, and for how long (seconds; 0 is for good) and how much (bytes)."""
+
+    name: str
+    subjects: tuple[str, ...]
+    max_age: float
+    max_bytes: int
+
+
+STREAMS: Final = (
+    Stream(name="ROWS", subjects=("rows.*.*.*",), max_age=7 * DAY, max_bytes=4 << 30),
+    Stream(name="LABELS", subjects=("labels.*.received.*",), max_age=30 * DAY, max_bytes=2 << 30),
+    Stream(name="SCORED", subjects=("scored.*.*",), max_age=30 * DAY, max_bytes=4 << 30),
+    Stream(name="OUTCOMES", subjects=("outcomes.*.*",), max_age=0, max_bytes=16 << 30),
+    Stream(name="EVENTS", subjects=("events.>",), max_age=0, max_bytes=2 << 30),
+    Stream(name="STATS", subjects=("stats.>",), max_age=DAY, max_bytes=256 << 20),
+    Stream(name="DEAD", subjects=("dead.*.*",), max_age=0, max_bytes=1 << 30),
+)
+
+
+def rows(model: str, state: RowState) -> str:
+    """Subject of rows of `model` in one state of their way through validation."""
+    return f"rows.{check_model_name(model)}.{state}.{PARTITION}"
+
+
+def labels(model: str) -> str:
+    """Subject of the labels of `model`."""
+    return f"labels.{check_model_name(model)}.received.{PARTITION}"
+
+
+def scored(model: str) -> str:
+    """Subject of rows with the live answer and the shadows' answers."""
+    return f"scored.{check_model_name(model)}.{PARTITION}"
+
+
+def outcomes(model: str) -> str:
+    """Subject of scored rows joined with their labels."""
+    return f"outcomes.{check_model_name(model)}.{PARTITION}"
+
+
+def event(model: str, kind: str) -> str:
+    """Subject of one kind of control event, for example `events.flights.model.promoted`."""
+    return f"events.{check_model_name(model)}.{kind}"
+
+
+def stats(kind: str, about: str) -> str:
+    """Subject of a measurement about a model or a service."""
+    return f"stats.{kind}.{check_model_name(about)}"
+
+
+def dead(service: str, model: str) -> str:
+    """Subject of the messages that `service` could not use."""
+    return f"dead.{service}.{check_model_name(model)}"
+
+
+def model_of(subject: str) -> str:
+    """The model token of a data or event subject (the second), or of a dead letter (the third)."""
+    tokens = subject.split(".")
+    return tokens[2] if tokens[0] == "dead" else tokens[1]

@@ -1,0 +1,41 @@
+"""A service as the runtime sees it: a name, its settings, and a function that wires it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from starlette.types import ASGIApp
+
+from driftloop.bus.bus import Bus
+from driftloop.runtime.settings import Shared
+
+S = TypeVar("S", bound=Shared)
+
+
+class Wired(msgspec.Struct, kw_only=True):
+    """What wiring made: background tasks, an HTTP app, a readiness check, and what to close at the end."""
+
+    tasks: list[Coroutine[Any, Any, None]] = []
+    http: ASGIApp | None = None
+    problem: Callable[[], str] = lambda: ""
+    close: Callable[[], Awaitable[None]] | None = None
+
+
+class Service(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
+    """One service. `wire` reads as the list of what the service hears."""
+
+    name: str
+    settings: type[S]
+    wire: Callable[[S, Bus], Awaitable[Wired]]
+
+
+async def first_end(tasks: list[asyncio.Task[None]], stop: asyncio.Event) -> BaseException | None:
+    """Wait for `stop`; a task that ends before is an error, which is returned."""
+    waiter = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait([waiter, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    if waiter in done:
+        return None
+    waiter.cancel()
+    ended = next(iter(done))
+    return ended.exception() or RuntimeError(f"background task {ended.get_name()} ended")

@@ -1,0 +1,96 @@
+"""Settings from environment variables, checked: a misspelt variable is an error."""
+
+import os
+from collections.abc import Mapping
+from typing import Final, TypeVar
+
+import msgspec
+
+from driftloop.contracts.errors import InvalidInput
+
+PREFIX: Final = "DRIFTLOOP_"
+SERVICES: Final = (
+    "ingest",
+    "validation",
+    "inference",
+    "feedback",
+    "drift",
+    "trainer",
+    "registry",
+    "telemetry",
+    "console",
+)
+BASE_PORT: Final = 8800
+PORTS: Final[dict[str, int]] = {
+    "console": BASE_PORT,
+    "ingest": BASE_PORT + 1,
+    "inference": BASE_PORT + 2,
+    "validation": BASE_PORT + 3,
+    "feedback": BASE_PORT + 4,
+    "drift": BASE_PORT + 5,
+    "trainer": BASE_PORT + 6,
+    "registry": BASE_PORT + 7,
+    "telemetry": BASE_PORT + 8,
+}
+
+
+class Shared(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings every service has; `DRIFTLOOP_<NAME>`, or `DRIFTLOOP_<SERVICE>_<NAME>` for one service alone."""
+
+    nats_url: str = "nats://127.0.0.1:4222"
+    """Where the NATS server or cluster is."""
+    nats_replicas: int = 1
+    """Replicas of each stream (3 on a cluster)."""
+    host: str = "127.0.0.1"
+    """Address the HTTP server binds to."""
+    port: int = 0
+    """Port of the HTTP server; 0 is the service's default."""
+    log_level: str = "info"
+    """debug, info, warning or error."""
+    log_format: str = "text"
+    """text for people, json for machines."""
+    stats_seconds: float = 2.0
+    """How often a service publishes its memory, CPU and counters."""
+
+
+S = TypeVar("S", bound=Shared)
+
+
+def load(kind: type[S], service: str, environment: Mapping[str, str] | None = None) -> S:
+    """The settings of a service from its environment.
+
+    Raises `InvalidInput` that names the variable, its value and what is accepted.
+    """
+    given = {k: v for k, v in (environment if environment is not None else os.environ).items() if k.startswith(PREFIX)}
+    own, shared = f"{PREFIX}{service.upper()}_", set(Shared.__struct_fields__)
+    fields = set(kind.__struct_fields__)
+    values: dict[str, str] = {}
+    problems: list[str] = []
+    for variable, value in sorted(given.items()):
+        if variable.startswith(own):
+            field = variable.removeprefix(own).lower()
+            known = field in fields
+        else:
+            field = variable.removeprefix(PREFIX).lower()
+            known = field in shared
+            if not known and any(field.startswith(f"{other}_") for other in SERVICES if other != service):
+                continue
+        if not known:
+            accepted = ", ".join(variables(kind, service))
+            problems.append(f"{variable}: {value!r} is not a setting of {service}; accepted: {accepted}")
+        elif variable.startswith(own) or field not in values:
+            values[field] = value
+    if problems:
+        raise InvalidInput("\n".join(problems))
+    try:
+        settings = msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"settings of {service}: {error}; found: {values}") from error
+    return settings if settings.port else msgspec.structs.replace(settings, port=PORTS[service])
+
+
+def variables(kind: type[Shared], service: str) -> list[str]:
+    """The environment variables of a service, shared ones first."""
+    shared = Shared.__struct_fields__
+    own = [f for f in kind.__struct_fields__ if f not in shared]
+    return [f"{PREFIX}{f.upper()}" for f in shared] + [f"{PREFIX}{service.upper()}_{f.upper()}" for f in own]

