@@ -1,16 +1,15 @@
 """The artifact store over NATS's object store."""
 
-import io
-import tempfile
-
-from nats.js import api
-from nats.js.errors import NotFoundError, ObjectNotFoundError
-from nats.js.object_store import ObjectStore
+import re
+from typing import Final
 
 from driftloop.bus.bus import Bus
+from driftloop.bus.objects import Damaged, Objects
 from driftloop.bus.provision import ARTIFACTS_BUCKET
 from driftloop.contracts.errors import Reject
 from driftloop.contracts.names import digest
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class ArtifactMissing(Reject):
@@ -25,34 +24,25 @@ class Artifacts:
     """Puts and gets bytes; the name of an artifact is its SHA-256, so it cannot be replaced."""
 
     def __init__(self, bus: Bus) -> None:
-        self._bus = bus
-        self._store: ObjectStore | None = None
+        self._objects = Objects(bus.connection, ARTIFACTS_BUCKET)
 
     async def put(self, data: bytes) -> str:
         """Keep `data`; returns its SHA-256. Keeping the same bytes again costs a look-up."""
         name = digest(data)
-        store = await self._bucket()
-        try:
-            await store.get_info(name)
-        except (NotFoundError, ObjectNotFoundError):
-            await store.put(name, io.BytesIO(data), meta=api.ObjectMeta(description=f"{len(data)} bytes"))
+        await self._objects.put(name, data)
         return name
 
     async def get(self, sha256: str) -> bytes:
         """The bytes of a digest, verified; raises `ArtifactMissing` or `ArtifactCorrupt`."""
-        store = await self._bucket()
-        with tempfile.SpooledTemporaryFile(max_size=256 << 20) as into:
-            try:
-                await store.get(sha256, writeinto=into)  # type: ignore[arg-type]  # any writable will do
-            except (NotFoundError, ObjectNotFoundError) as error:
-                raise ArtifactMissing(f"artifact {sha256}: is not in the store") from error
-            into.seek(0)
-            data = into.read()
+        about = f"artifact {sha256[:80]}"
+        if not _DIGEST.match(sha256):
+            raise ArtifactMissing(f"{about}: is no digest; accepted: 64 hexadecimal characters")
+        try:
+            data = await self._objects.get(sha256)
+        except Damaged as error:
+            raise ArtifactCorrupt(f"{about}: {error}") from error
+        if data is None:
+            raise ArtifactMissing(f"{about}: is not in the store")
         if digest(data) != sha256:
-            raise ArtifactCorrupt(f"artifact {sha256}: the bytes kept have digest {digest(data)}")
+            raise ArtifactCorrupt(f"{about}: the bytes kept have digest {digest(data)}")
         return data
-
-    async def _bucket(self) -> ObjectStore:
-        if self._store is None:
-            self._store = await self._bus.connection.js.object_store(ARTIFACTS_BUCKET)
-        return self._store

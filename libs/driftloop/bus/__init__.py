@@ -1,1 +1,1 @@
-"""The only door to NATS: streams, control events, column batches, retries, dead letters, state and requests."""
+"""The only door to NATS: streams, events, batches, retries, dead letters, state, requests."""

@@ -33,15 +33,24 @@ class Bus:
         self.connection = connection
         self.log = Log(connection)
         decode_spec = msgspec.msgpack.Decoder(Registered).decode
-        self.specs: Bucket[Registered] = Bucket(connection, SPECS_BUCKET, msgspec.msgpack.encode, decode_spec)
-        self.models: Bucket[ModelState] = Bucket(connection, MODELS_BUCKET, codec.encode, codec.decode_state)
+        self.specs: Bucket[Registered] = Bucket(
+            connection, SPECS_BUCKET, msgspec.msgpack.encode, decode_spec
+        )
+        self.models: Bucket[ModelState] = Bucket(
+            connection, MODELS_BUCKET, codec.encode, codec.decode_state
+        )
         self.stopping = asyncio.Event()
         self._instance = new_id()[:8]
         self._count = itertools.count()
 
     @classmethod
     async def open(
-        cls, url: str, service: str, *, on_closed: Callable[[], None] | None = None, replicas: int = 1
+        cls,
+        url: str,
+        service: str,
+        *,
+        on_closed: Callable[[], None] | None = None,
+        replicas: int = 1,
     ) -> "Bus":
         """Connect, and make the streams and buckets where they are missing."""
         connection = Connection(url, service, on_closed)
@@ -61,7 +70,9 @@ class Bus:
         self.stopping.set()
         await self.connection.close()
 
-    async def emit(self, event: AnyEvent, origin: Origin | None = None, extra: dict[str, str] | None = None) -> None:
+    async def emit(
+        self, event: AnyEvent, origin: Origin | None = None, extra: dict[str, str] | None = None
+    ) -> None:
         """Say a control event outside of a handler's return value."""
         origin = origin or Origin()
         await self.publish([event_message(event, source=self.service, origin=origin, extra=extra)])
@@ -97,10 +108,17 @@ class Bus:
         await requests.serve(self.connection, subject, handler)
 
     async def ask(
-        self, subject: str, payload: bytes = b"", *, headers: dict[str, str] | None = None, timeout: float = 5.0
+        self,
+        subject: str,
+        payload: bytes = b"",
+        *,
+        headers: dict[str, str] | None = None,
+        timeout: float = 5.0,  # noqa: ASYNC109  # passed on to the client, which has its own
     ) -> requests.Reply:
         """Send a request and wait for the answer."""
-        return await requests.ask(self.connection, subject, payload, headers=headers, timeout=timeout)
+        return await requests.ask(
+            self.connection, subject, payload, headers=headers, timeout=timeout
+        )
 
     async def start(self) -> None:
         """Begin to deliver control events."""
@@ -115,7 +133,7 @@ class Bus:
         return found
 
     async def hear(self, subject: str, heard: Callable[[Any], Any]) -> None:
-        """Call `heard` with each message of a subject from now on, unacknowledged: for nudges, not for work."""
+        """Call `heard` with each message from now on, unacknowledged: for nudges, not for work."""
         await self.connection.nc.subscribe(subject, cb=heard)
 
     async def _watch(self) -> None:

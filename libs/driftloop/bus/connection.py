@@ -1,5 +1,6 @@
 """One NATS connection a process: reconnects for ever, and says why it is not ready."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -9,11 +10,12 @@ from nats.js import JetStreamContext
 
 log = logging.getLogger(__name__)
 
+CONNECT_SECONDS = 5.0
 PENDING_BYTES = 64 << 20
 
 
 class Connection:
-    """The broker (FastStream) with its client and JetStream context (nats-py), and the state of the line."""
+    """The FastStream broker, its nats-py client and JetStream, and the state of the line."""
 
     def __init__(self, url: str, service: str, on_closed: Callable[[], None] | None = None) -> None:
         self.url = url
@@ -29,7 +31,7 @@ class Connection:
             allow_reconnect=True,
             max_reconnect_attempts=-1,
             reconnect_time_wait=1,
-            connect_timeout=5,
+            connect_timeout=2,
             pending_size=PENDING_BYTES,
             error_cb=self._error,
             closed_cb=self._closed,
@@ -40,7 +42,8 @@ class Connection:
     async def open(self) -> None:
         """Connect; raises `ConnectionError` naming the address when nobody answers."""
         try:
-            self._client = await self.broker.connect()
+            # The client itself would try for ever, and no caller could say that it gave up.
+            self._client = await asyncio.wait_for(self.broker.connect(), CONNECT_SECONDS)
         except Exception as error:
             raise ConnectionError(f"no NATS server answers at {self.url}: {error}") from error
         self.js: JetStreamContext = self.nc.jetstream(publish_async_max_pending=4_000)

@@ -1,4 +1,4 @@
-"""Control events through FastStream: one durable consumer a service, in the order of the log, one at a time.
+"""Control events through FastStream: one durable consumer a service, in order, one at a time.
 
 A handler is a plain coroutine from event to events, or an async generator where it has something to
 say before it is done. What it says is published before the event is acknowledged.
@@ -16,10 +16,11 @@ from faststream.nats.message import NatsMessage
 from nats.errors import Error as NatsError
 from nats.js import api
 
+from driftloop.bus import retry
 from driftloop.bus.connection import Connection
 from driftloop.bus.messages import Delivered, event_message
 from driftloop.bus.publish import publish_all
-from driftloop.bus.work import MAX_ATTEMPTS, dead_letter, delivered
+from driftloop.bus.work import dead_letter, delivered
 from driftloop.contracts.errors import Reject, Retry
 from driftloop.contracts.events import AnyEvent
 from driftloop.contracts.headers import Origin
@@ -34,7 +35,7 @@ ACK_WAIT = 30.0
 
 
 def consumer_config(service: str, handlers: Handlers) -> api.ConsumerConfig:
-    """The durable consumer of a service on EVENTS; one event in flight keeps their order through retries."""
+    """The durable consumer of a service on EVENTS; one event in flight keeps them in order."""
     return api.ConsumerConfig(
         durable_name=service,
         filter_subjects=[f"events.*.{event.kind}" for event in handlers],
@@ -46,7 +47,7 @@ def consumer_config(service: str, handlers: Handlers) -> api.ConsumerConfig:
 
 
 async def subscribe(connection: Connection, handlers: Handlers) -> None:
-    """Register the service's table from event to handler; deliveries begin when the broker starts."""
+    """Register the table from event to handler; deliveries begin when the broker starts."""
     service = connection.service
     await connection.js.add_consumer("EVENTS", consumer_config(service, handlers))
 
@@ -84,34 +85,41 @@ async def _handle(connection: Connection, handlers: Handlers, message: NatsMessa
         alive.cancel()
 
 
-async def _say(connection: Connection, origin: Origin, said: Awaitable[Said] | AsyncIterator[AnyEvent]) -> None:
+async def _say(
+    connection: Connection, origin: Origin, said: Awaitable[Said] | AsyncIterator[AnyEvent]
+) -> None:
     if isinstance(said, AsyncIterator):
         async for event in said:
-            await publish_all(connection, [event_message(event, source=connection.service, origin=origin)])
+            await publish_all(
+                connection, [event_message(event, source=connection.service, origin=origin)]
+            )
     else:
         events = await said
         await publish_all(
-            connection, [event_message(event, source=connection.service, origin=origin) for event in events]
+            connection,
+            [event_message(event, source=connection.service, origin=origin) for event in events],
         )
 
 
 async def _keep_alive(message: NatsMessage) -> None:
-    """Tell the broker that a long job is still going on, so that it is not given to somebody else."""
+    """Tell the broker that a long job still goes on, so that nobody else is given it."""
     while True:
         await asyncio.sleep(ACK_WAIT / 3)
         with contextlib.suppress(NatsError):
             await message.in_progress()
 
 
-async def _failed(connection: Connection, about: Delivered, message: NatsMessage, error: Exception) -> None:
+async def _failed(
+    connection: Connection, about: Delivered, message: NatsMessage, error: Exception
+) -> None:
     service = connection.service
     if isinstance(error, Retry):
         log.info("%s: %s again in %.1f s: %s", service, about.event_id, error.delay, error)
         await message.nack(delay=error.delay)
-    elif isinstance(error, Reject) or about.attempt >= MAX_ATTEMPTS:
+    elif isinstance(error, Reject) or retry.given_up(about.attempt):
         log.error("%s: dead letter %s: %s", service, about.event_id, error)
         await publish_all(connection, [dead_letter(service, about, f"{error}")])
         await message.reject()
     else:
         log.exception("%s: bug while handling %s", service, about.event_id, exc_info=error)
-        await message.nack(delay=min(0.5 * 2**about.attempt, 30.0))
+        await message.nack(delay=retry.backoff(about.attempt))

@@ -1,8 +1,8 @@
 """Following a log: every message of some subjects from a sequence on, in order, each once.
 
 For services whose state is a fold over the log. Nothing is acknowledged: after a crash the state's
-owner knows from its own last output where to go on. A consumer that is lost is made again at the next
-sequence, so a restart of the broker goes unnoticed.
+owner knows from its own last output where to go on. A consumer that is lost is made again at the
+next sequence, so a restart of the broker goes unnoticed.
 """
 
 import asyncio
@@ -27,7 +27,9 @@ INACTIVE_SECONDS = 30.0
 class Follow:
     """An ordered reader of `stream` from `start` (a sequence, 1 is the first)."""
 
-    def __init__(self, connection: Connection, stream: str, subjects: tuple[str, ...], start: int) -> None:
+    def __init__(
+        self, connection: Connection, stream: str, subjects: tuple[str, ...], start: int
+    ) -> None:
         self._connection = connection
         self._stream = stream
         self._subjects = subjects
@@ -36,8 +38,12 @@ class Follow:
         self._delivered = 0
         self._pull: Pull | None = None
 
-    async def read(self, most: int = 64, timeout: float = 0.5) -> list[Delivered]:
-        """The next messages in order, at most `most`; an empty list after `timeout` seconds without one."""
+    async def read(
+        self,
+        most: int = 64,
+        timeout: float = 0.5,  # noqa: ASYNC109  # running out of it is an answer, not an error
+    ) -> list[Delivered]:
+        """The next messages in order, at most `most`; none after `timeout` seconds without one."""
         try:
             if self._pull is None or self._pull.lost:
                 await self._open()

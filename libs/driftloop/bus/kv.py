@@ -10,6 +10,7 @@ from nats.js.kv import KeyValue
 
 from driftloop.bus.connection import Connection
 from driftloop.bus.publish import WRONG_LAST_SEQUENCE, Conflict
+from driftloop.bus.retry import transient
 
 T = TypeVar("T")
 
@@ -27,7 +28,11 @@ class Bucket(Generic[T]):
     """One bucket of values of one type, a key each model."""
 
     def __init__(
-        self, connection: Connection, name: str, encode: Callable[[T], bytes], decode: Callable[[bytes], T]
+        self,
+        connection: Connection,
+        name: str,
+        encode: Callable[[T], bytes],
+        decode: Callable[[bytes], T],
     ) -> None:
         self._connection = connection
         self._name = name
@@ -38,13 +43,14 @@ class Bucket(Generic[T]):
 
     async def read(self, key: str) -> Entry[T]:
         """The value as it is now."""
-        kv = await self._bucket()
-        try:
-            found = await kv.get(key)
-        except KeyNotFoundError:
-            entry: Entry[T] = Entry(None, 0)
-        else:
-            entry = Entry(self._decode(found.value or b""), int(found.revision or 0))
+        with transient(f"{self._name}/{key}"):
+            kv = await self._bucket()
+            try:
+                found = await kv.get(key)
+            except KeyNotFoundError:
+                entry: Entry[T] = Entry(None, 0)
+            else:
+                entry = Entry(self._decode(found.value or b""), int(found.revision or 0))
         self._cache[key] = (time.monotonic(), entry)
         return entry
 
@@ -61,26 +67,38 @@ class Bucket(Generic[T]):
 
     async def write(self, key: str, value: T, revision: int) -> int:
         """Write if the key is still at `revision`; returns the new one, raises `Conflict`."""
+        payload = self._encode(value)
+        try:
+            with transient(f"{self._name}/{key}"):
+                return await self._write(key, payload, revision)
+        finally:
+            self.forget(key)
+
+    async def _write(self, key: str, payload: bytes, revision: int) -> int:
         kv = await self._bucket()
-        self.forget(key)
         try:
             if revision:
-                return int(await kv.update(key, self._encode(value), revision))
-            return int(await kv.create(key, self._encode(value)))
-        except KeyWrongLastSequenceError as error:
-            raise Conflict(f"{self._name}/{key} is no longer at revision {revision}", delay=0.05) from error
+                return int(await kv.update(key, payload, revision))
+            return int(await kv.create(key, payload))
         except APIError as error:
-            if error.err_code in WRONG_LAST_SEQUENCE:
-                raise Conflict(f"{self._name}/{key} is no longer at revision {revision}", delay=0.05) from error
+            if (
+                isinstance(error, KeyWrongLastSequenceError)
+                or error.err_code in WRONG_LAST_SEQUENCE
+            ):
+                where = f"{self._name}/{key}"
+                raise Conflict(
+                    f"{where} is no longer at revision {revision}", delay=0.05
+                ) from error
             raise
 
     async def keys(self) -> list[str]:
         """All keys, sorted."""
-        kv = await self._bucket()
-        try:
-            return sorted(await kv.keys())
-        except NoKeysError:
-            return []
+        with transient(self._name):
+            kv = await self._bucket()
+            try:
+                return sorted(await kv.keys())
+            except NoKeysError:
+                return []
 
     async def _bucket(self) -> KeyValue:
         if self._kv is None:

@@ -9,6 +9,7 @@ from nats.js.errors import NotFoundError
 from driftloop.bus.connection import Connection
 from driftloop.bus.follow import Follow
 from driftloop.bus.messages import Delivered
+from driftloop.bus.retry import transient
 from driftloop.contracts import headers
 
 
@@ -32,18 +33,21 @@ class Log:
 
     async def last_seq(self, stream: str) -> int:
         """The last sequence of a stream; 0 when it is empty."""
-        return int((await self._js.stream_info(stream)).state.last_seq)
+        with transient(stream):
+            return int((await self._js.stream_info(stream)).state.last_seq)
 
     async def first_seq(self, stream: str) -> int:
         """The first sequence that is still kept."""
-        return int((await self._js.stream_info(stream)).state.first_seq)
+        with transient(stream):
+            return int((await self._js.stream_info(stream)).state.first_seq)
 
     async def lag(self, stream: str, durable: str) -> int:
-        """Messages a durable consumer has not acknowledged yet; 0 when there is no such consumer."""
-        try:
-            info = await self._js.consumer_info(stream, durable)
-        except NotFoundError:
-            return 0
+        """Messages a durable consumer has not acknowledged yet; 0 without such a consumer."""
+        with transient(f"{stream} {durable}"):
+            try:
+                info = await self._js.consumer_info(stream, durable)
+            except NotFoundError:
+                return 0
         return int((info.num_pending or 0) + (info.num_ack_pending or 0))
 
     async def with_total(self, stream: str, subject: str, total: int) -> Delivered | None:
@@ -64,7 +68,9 @@ class Log:
                 low = middle + 1
         return found
 
-    async def range(self, stream: str, subject: str, first: int, last: int) -> AsyncIterator[Delivered]:
+    async def range(
+        self, stream: str, subject: str, first: int, last: int
+    ) -> AsyncIterator[Delivered]:
         """Every message of a subject from sequence `first` to `last`, both included, in order."""
         if last < first:
             return
@@ -77,22 +83,27 @@ class Log:
                     yield message
                     if message.seq == last:
                         return
-                if follow.next_seq > last or await self.at_or_after(stream, subject, follow.next_seq) is None:
+                if (
+                    follow.next_seq > last
+                    or await self.at_or_after(stream, subject, follow.next_seq) is None
+                ):
                     return
         finally:
             await follow.close()
 
     async def _get(self, stream: str, **ask: Any) -> Delivered | None:
-        try:
-            found = await self._js.get_msg(stream, **ask)
-        except NotFoundError:
-            return None
+        with transient(stream):
+            try:
+                found = await self._js.get_msg(stream, **ask)
+            except NotFoundError:
+                return None
         return Delivered(
             subject=found.subject or "",
             payload=found.data or b"",
             headers=found.headers or {},
             stream=stream,
             seq=int(found.seq or 0),
+            time=found.time.timestamp() if found.time else 0.0,
         )
 
 

@@ -14,7 +14,7 @@ from driftloop.contracts.subjects import model_of, stats
 
 
 class Delivered(msgspec.Struct, frozen=True, kw_only=True):
-    """A message of a stream: where it lies in the log (`stream`, `seq`) and how often it was delivered."""
+    """A message of a stream: its place in the log (`stream`, `seq`), and the attempt's number."""
 
     subject: str
     payload: bytes
@@ -22,6 +22,8 @@ class Delivered(msgspec.Struct, frozen=True, kw_only=True):
     stream: str
     seq: int
     attempt: int = 1
+    time: float = 0.0
+    """When the broker stored it (seconds since 1970): the clock of the log."""
 
     @property
     def model(self) -> str:
@@ -75,7 +77,12 @@ def batch_message(
 ) -> Outgoing:
     """A column batch on its way; `kind` is its CloudEvents type, for example `rows.valid`."""
     made = headers.headers(
-        kind=kind, source=source, subject=model_of(subject), msg_id=msg_id, content_type=headers.ARROW, origin=origin
+        kind=kind,
+        source=source,
+        subject=model_of(subject),
+        msg_id=msg_id,
+        content_type=headers.ARROW,
+        origin=origin,
     )
     made[headers.ROWS] = str(batch.num_rows)
     if extra:
@@ -98,7 +105,9 @@ def derived_message(
     )
 
 
-def event_message(event: AnyEvent, *, source: str, origin: Origin, extra: Mapping[str, str] | None = None) -> Outgoing:
+def event_message(
+    event: AnyEvent, *, source: str, origin: Origin, extra: Mapping[str, str] | None = None
+) -> Outgoing:
     """A control event on its way; events of a run are correlated by the run's id."""
     if isinstance(event, RunEvent):
         origin = msgspec.structs.replace(origin, correlation=event.run)
@@ -112,12 +121,18 @@ def event_message(event: AnyEvent, *, source: str, origin: Origin, extra: Mappin
     )
     if extra:
         made.update(extra)
-    return Outgoing(subject=event_subject(event.model, event.kind), payload=codec.encode(event), headers=made)
+    return Outgoing(
+        subject=event_subject(event.model, event.kind), payload=codec.encode(event), headers=made
+    )
 
 
 def stat_message(stat: AnyStat, *, source: str, msg_id: str) -> Outgoing:
     """A measurement on its way."""
     made = headers.headers(
-        kind=f"stats.{stat.kind}", source=source, subject=stat.about, msg_id=msg_id, content_type=headers.MSGPACK
+        kind=f"stats.{stat.kind}",
+        source=source,
+        subject=stat.about,
+        msg_id=msg_id,
+        content_type=headers.MSGPACK,
     )
     return Outgoing(subject=stats(stat.kind, stat.about), payload=codec.encode(stat), headers=made)

@@ -17,7 +17,9 @@ async def provision(js: JetStreamContext, replicas: int = 1) -> None:
     for stream in STREAMS:
         await _stream(js, stream, replicas)
     for bucket in (MODELS_BUCKET, SPECS_BUCKET):
-        await _once(js.create_key_value(api.KeyValueConfig(bucket=bucket, history=16, replicas=replicas)))
+        await _once(
+            js.create_key_value(api.KeyValueConfig(bucket=bucket, history=16, replicas=replicas))
+        )
     await _once(js.create_object_store(ARTIFACTS_BUCKET, api.ObjectStoreConfig(replicas=replicas)))
 
 
@@ -39,7 +41,11 @@ async def _stream(js: JetStreamContext, stream: Stream, replicas: int) -> None:
         await _once(js.add_stream(config))
         return
     have = info.config
-    if (have.max_age, have.max_bytes, have.subjects) != (config.max_age, config.max_bytes, config.subjects):
+    if (have.max_age, have.max_bytes, have.subjects) != (
+        config.max_age,
+        config.max_bytes,
+        config.subjects,
+    ):
         await js.update_stream(config)
 
 
@@ -50,5 +56,3 @@ async def _once(making: object) -> None:
     except (APIError, BadRequestError) as error:
         if "already in use" not in str(error):
             raise
-
-

@@ -1,8 +1,9 @@
 """Publishing into streams: in windows, acknowledged, and again with the same id until it is."""
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from nats.errors import ConnectionClosedError, OutboundBufferLimitError
 from nats.errors import Error as NatsError
@@ -17,7 +18,7 @@ from driftloop.contracts.headers import MSG_ID
 log = logging.getLogger(__name__)
 
 ACK_SECONDS = 5.0
-ATTEMPTS = 12
+PATIENCE_SECONDS = 60.0
 STREAM_FULL = 10077
 
 
@@ -28,75 +29,103 @@ async def publish_all(connection: Connection, messages: Sequence[Outgoing]) -> l
     `Overloaded` when a stream refuses new messages, and `Retry` when the broker stays away.
     """
     done: dict[int, api.PubAck] = {}
-    for attempt in range(ATTEMPTS):
+    patience = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    for attempt in itertools.count(1):
         left = [at for at in range(len(messages)) if at not in done]
-        if not left:
+        if left and connection.nc.is_connected:
+            done.update(await _window(connection, messages, left))
+        missing = len(messages) - len(done)
+        if not missing:
             break
-        if attempt:
-            log.warning("publish: %d of %d not acknowledged, trying again", len(left), len(messages))
-            await asyncio.sleep(min(0.25 * attempt, 1.0))
-        done.update(await _window(connection, messages, left))
-    if len(done) < len(messages):
-        raise Retry(f"{len(messages) - len(done)} of {len(messages)} messages were not acknowledged", delay=2.0)
+        if asyncio.get_running_loop().time() > patience:
+            raise Retry(f"{missing} of {len(messages)} messages were not acknowledged", delay=2.0)
+        log.warning("publish: %d of %d not acknowledged, trying again", missing, len(messages))
+        await asyncio.sleep(min(0.25 * attempt, 1.0))
     return [done[at] for at in range(len(messages))]
 
 
-async def _window(connection: Connection, messages: Sequence[Outgoing], left: list[int]) -> dict[int, api.PubAck]:
+async def _window(
+    connection: Connection, messages: Sequence[Outgoing], left: list[int]
+) -> dict[int, api.PubAck]:
+    """Publish the messages at `left`; the acknowledgements that came within `ACK_SECONDS`."""
     waiting: dict[int, asyncio.Future[api.PubAck]] = {}
-    acks: dict[int, api.PubAck] = {}
     try:
         for at in left:
             message = messages[at]
             waiting[at] = await connection.js.publish_async(
-                message.subject, message.payload, headers=dict(message.headers), wait_stall=ACK_SECONDS
+                message.subject,
+                message.payload,
+                headers=dict(message.headers),
+                wait_stall=ACK_SECONDS,
             )
     except ConnectionClosedError:
         raise
     except (OutboundBufferLimitError, NatsError) as error:
         log.warning("publish: %s", error)
+    if waiting:
+        # One deadline for all: what was in flight when a broker died is never answered.
+        await asyncio.wait(waiting.values(), timeout=ACK_SECONDS)
+    return _acknowledged(messages, waiting)
+
+
+def _acknowledged(
+    messages: Sequence[Outgoing], waiting: Mapping[int, asyncio.Future[api.PubAck]]
+) -> dict[int, api.PubAck]:
+    acks: dict[int, api.PubAck] = {}
+    full: Overloaded | None = None
     for at, future in waiting.items():
-        try:
-            acks[at] = await asyncio.wait_for(future, ACK_SECONDS)
-        except TimeoutError:
+        if not future.done():
+            future.cancel()  # gives its place in the client's window back
             continue
-        except APIError as error:
-            if error.err_code == STREAM_FULL:
-                raise Overloaded(f"stream of {messages[at].subject} is full: {error.description}") from error
+        error = future.exception()
+        if error is None:
+            acks[at] = future.result()
+        elif isinstance(error, APIError) and error.err_code == STREAM_FULL:
+            full = Overloaded(f"stream of {messages[at].subject} is full: {error.description}")
+        else:
             log.warning("publish: %s refused: %s", messages[at].subject, error)
+    if full is not None:
+        raise full
     return acks
 
 
 async def publish_next(connection: Connection, message: Outgoing, last_seq: int) -> int:
     """Publish if `last_seq` is still the last sequence of the subject, and return the new one.
 
-    For single writers that keep state: a second owner of the same state cannot write behind our back.
-    Raises `Conflict` when somebody did.
+    For single writers that keep state: a second owner of the same state cannot write behind our
+    back.
+    Tries until the broker answers; raises `Conflict` when somebody did write.
     """
-    headers = {**message.headers, str(api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value): str(last_seq)}
-    for attempt in range(ATTEMPTS):
+    headers = {
+        **message.headers,
+        str(api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value): str(last_seq),
+    }
+    for attempt in itertools.count():
         try:
-            ack = await connection.js.publish(message.subject, message.payload, timeout=ACK_SECONDS, headers=headers)
+            ack = await connection.js.publish(
+                message.subject, message.payload, timeout=ACK_SECONDS, headers=headers
+            )
         except APIError as error:
             if error.err_code in WRONG_LAST_SEQUENCE:
                 ours = await _ours(connection, message)
                 if ours:
                     return ours
-                raise Conflict(f"{message.subject}: somebody else wrote after sequence {last_seq}") from error
-            if error.err_code == STREAM_FULL:
-                raise Overloaded(f"stream of {message.subject} is full: {error.description}") from error
-            log.warning("publish: %s refused: %s", message.subject, error)
+                raise Conflict(
+                    f"{message.subject}: somebody else wrote after sequence {last_seq}"
+                ) from error
+            log.warning("publish: %s refused, trying again: %s", message.subject, error)
         except ConnectionClosedError:
             raise
         except NatsError as error:
-            log.warning("publish: %s not acknowledged (%s), trying again", message.subject, error)
+            log.warning("publish: %s not acknowledged, trying again: %s", message.subject, error)
         else:
             return ack.seq
-        await asyncio.sleep(min(0.25 * (attempt + 1), 1.0))
-    raise Retry(f"{message.subject}: not acknowledged", delay=2.0)
+        await asyncio.sleep(min(0.25 * (attempt + 1), 2.0))
+    raise AssertionError("unreachable")
 
 
 async def _ours(connection: Connection, message: Outgoing) -> int:
-    """The sequence of the subject's last message if that is this one, stored with its acknowledgement lost; else 0."""
+    """The sequence of this message if it is the last of its subject already; else 0."""
     stream = await connection.js.find_stream_name_by_subject(message.subject)
     last = await connection.js.get_last_msg(stream, message.subject)
     same = (last.headers or {}).get(MSG_ID) == message.headers[MSG_ID]

@@ -1,7 +1,7 @@
-"""Pulling messages: a standing request to the consumer, and whatever has arrived handed over at once.
+"""Pulling messages: a standing request to the consumer, and what has arrived handed over at once.
 
-nats-py's `fetch` waits to fill its batch and asks anew each time; here a request is always outstanding,
-so a lone message is seen at once and a backlog comes in groups.
+nats-py's `fetch` waits to fill its batch and asks anew each time; here a request is always
+outstanding, so a lone message is seen at once and a backlog comes in groups.
 """
 
 import asyncio
@@ -42,11 +42,15 @@ class Pull:
             self._inbox, cb=self._on_message, pending_msgs_limit=-1, pending_bytes_limit=-1
         )
 
-    async def next(self, most: int, timeout: float) -> list[Msg]:
+    async def next(
+        self,
+        most: int,
+        timeout: float,  # noqa: ASYNC109  # running out of it is an answer, not an error
+    ) -> list[Msg]:
         """Up to `most` messages as soon as there is one; an empty list after `timeout` seconds."""
         if not self._ready:
+            self._arrived.clear()  # before asking: an answer may come while the request leaves
             await self._request()
-            self._arrived.clear()
             try:
                 await asyncio.wait_for(self._arrived.wait(), timeout)
             except TimeoutError:
@@ -76,7 +80,11 @@ class Pull:
         wanted = self._window - self._credit - len(self._ready)
         self._credit += wanted
         self._heard = now
-        ask = {"batch": wanted, "expires": int(EXPIRES * 1e9), "idle_heartbeat": int(HEARTBEAT * 1e9)}
+        ask = {
+            "batch": wanted,
+            "expires": int(EXPIRES * 1e9),
+            "idle_heartbeat": int(HEARTBEAT * 1e9),
+        }
         await self._nc.publish(self._ask, json.dumps(ask).encode(), reply=self._inbox)
 
     async def _on_message(self, message: Msg) -> None:
@@ -95,5 +103,7 @@ class Pull:
         unfilled = headers.get("Nats-Pending-Messages", "")
         self._credit = max(0, self._credit - int(unfilled)) if unfilled.isdigit() else 0
         text = headers.get("Description", "").lower()
-        if status == "503" or (status in ("404", "409") and "consumer" in text and "pending" not in text):
+        if status == "503" or (
+            status in ("404", "409") and "consumer" in text and "pending" not in text
+        ):
             self.lost = True

@@ -1,5 +1,6 @@
 """Requests that want an answer, over core NATS with a queue group."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -9,11 +10,19 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
 from driftloop.bus.connection import Connection
-from driftloop.contracts.errors import DriftloopError, InvalidInput, Overloaded, Reject, Retry, UnknownModel
+from driftloop.contracts.errors import (
+    DriftloopError,
+    InvalidInput,
+    Overloaded,
+    Reject,
+    Retry,
+    UnknownModel,
+)
 
 log = logging.getLogger(__name__)
 
 ERROR = "dl-error"
+AT_ONCE = 64
 _KINDS: dict[str, type[DriftloopError]] = {
     c.__name__: c for c in (InvalidInput, UnknownModel, Overloaded, Reject, Retry)
 }
@@ -38,28 +47,61 @@ RequestHandler = Callable[[Request], Awaitable[Reply]]
 
 
 async def serve(connection: Connection, subject: str, handler: RequestHandler) -> None:
-    """Answer requests on `subject`, shared with the replicas of this service; errors travel as a header."""
+    """Answer requests on `subject`, shared with the replicas; errors travel as a header.
+
+    Up to `AT_ONCE` requests are answered at a time; more wait in the client's queue.
+    """
+    free = asyncio.Semaphore(AT_ONCE)
+    running: set[asyncio.Task[None]] = set()
+
+    async def answer(message: Msg) -> None:
+        try:
+            await _answer(connection, handler, message)
+        finally:
+            free.release()
 
     async def on_message(message: Msg) -> None:
-        if not message.reply:
-            return
-        request = Request(subject=message.subject, payload=message.data, headers=message.headers or {})
-        try:
-            reply = await handler(request)
-        except DriftloopError as error:
-            reply = _error(error)
-        except Exception as error:
-            log.exception("request %s failed", message.subject)
-            reply = _error(DriftloopError(f"{message.subject}: internal error ({type(error).__name__})"))
-        await connection.nc.publish(message.reply, reply.payload, headers=dict(reply.headers) or None)
+        if message.reply:
+            await free.acquire()
+            task = asyncio.create_task(answer(message))
+            running.add(task)
+            task.add_done_callback(running.discard)
 
     await connection.nc.subscribe(subject, queue=connection.service, cb=on_message)
 
 
+async def _answer(connection: Connection, handler: RequestHandler, message: Msg) -> None:
+    request = Request(subject=message.subject, payload=message.data, headers=message.headers or {})
+    try:
+        reply = await handler(request)
+        size = len(reply.payload)
+        if size > connection.nc.max_payload:
+            raise Reject(
+                f"answer: has {size} bytes; accepted: {connection.nc.max_payload}, ask for less"
+            )
+    except DriftloopError as error:
+        reply = _error(error)
+    except Exception as error:
+        log.exception("request %s failed", message.subject)
+        what = f"{message.subject}: internal error ({type(error).__name__})"
+        reply = _error(DriftloopError(what))
+    try:
+        await connection.nc.publish(
+            message.reply, reply.payload, headers=dict(reply.headers) or None
+        )
+    except NatsError as error:
+        log.warning("request %s: answer not sent: %s", message.subject, error)
+
+
 async def ask(
-    connection: Connection, subject: str, payload: bytes, *, headers: dict[str, str] | None = None, timeout: float = 5.0
+    connection: Connection,
+    subject: str,
+    payload: bytes,
+    *,
+    headers: dict[str, str] | None = None,
+    timeout: float = 5.0,  # noqa: ASYNC109  # passed on to the client, which has its own
 ) -> Reply:
-    """Send a request; raises the error the other side raised, or `Retry` when nobody answers in time."""
+    """Send a request; raises the error the other side raised, or `Retry` without an answer."""
     try:
         message = await connection.nc.request(subject, payload, timeout=timeout, headers=headers)
     except NoRespondersError as error:

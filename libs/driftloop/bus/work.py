@@ -1,8 +1,9 @@
 """Work: a durable consumer shared by the replicas of a stateless service, acknowledged by hand.
 
-A handler gets a group of messages and returns what is to be said; that is published and acknowledged
-by the broker before the group is. `Reject` puts a message among the dead letters, `Retry` brings it
-back after a delay, anything else is a bug: logged, tried again to the limit, then a dead letter.
+A handler gets a group of messages and returns what is to be said; that is published and stored by
+the broker before the group is acknowledged. `Reject` puts a message among the dead letters, `Retry`
+brings it back after a delay, anything else is a bug: logged, tried again to the limit, then a dead
+letter.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import api
 
+from driftloop.bus import retry
 from driftloop.bus.connection import Connection
 from driftloop.bus.messages import Delivered, Outgoing
 from driftloop.bus.publish import publish_all
@@ -26,11 +28,9 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[Sequence[Delivered]], Awaitable[Sequence[Outgoing]]]
 
-MAX_ATTEMPTS = 8
-
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
-    """What a stateless service works on: `group` messages at most a call, redelivered after `ack_wait` seconds."""
+    """What a stateless service works on; redelivered `ack_wait` seconds after a crash."""
 
     stream: str
     subjects: tuple[str, ...]
@@ -56,11 +56,12 @@ async def ensure_consumer(connection: Connection, work: Work) -> None:
 
 
 async def run_work(connection: Connection, work: Work, stopping: asyncio.Event) -> None:
-    """Consume until `stopping` is set; the group in hand is finished, the rest is given back at once."""
+    """Consume until `stopping`; the group in hand is finished, the rest is given back."""
     pull: Pull | None = None
     while not stopping.is_set():
         try:
             if pull is None or pull.lost:
+                await _give_back(connection, pull)
                 await ensure_consumer(connection, work)
                 pull = Pull(connection.nc, work.stream, work.durable, 2 * work.group)
                 await pull.open()
@@ -70,6 +71,11 @@ async def run_work(connection: Connection, work: Work, stopping: asyncio.Event) 
         except (NatsError, OSError) as error:
             log.warning("%s: %s", work.durable, error)
             await asyncio.sleep(0.5)
+    await _give_back(connection, pull)
+
+
+async def _give_back(connection: Connection, pull: Pull | None) -> None:
+    """Leave the consumer; what had arrived and was not begun goes to somebody else at once."""
     if pull is not None:
         with contextlib.suppress(NatsError):
             for message in await pull.close():
@@ -98,22 +104,32 @@ async def _failed(connection: Connection, work: Work, message: Msg, error: Excep
     if isinstance(error, Retry):
         log.info("%s: %s again in %.1f s: %s", work.durable, about.position, error.delay, error)
         await message.nak(delay=error.delay)
-    elif isinstance(error, Reject) or about.attempt >= MAX_ATTEMPTS:
+    elif isinstance(error, Reject) or retry.given_up(about.attempt):
         log.warning("%s: dead letter %s: %s", work.durable, about.position, error)
         await publish_all(connection, [dead_letter(work.durable, about, f"{error}")])
         await message.term()
     else:
-        log.exception("%s: bug while handling %s (%s)", work.durable, about.position, about.event_id, exc_info=error)
-        await message.nak(delay=min(0.5 * 2**about.attempt, 30.0))
+        log.exception(
+            "%s: bug while handling %s (%s)",
+            work.durable,
+            about.position,
+            about.event_id,
+            exc_info=error,
+        )
+        await message.nak(delay=retry.backoff(about.attempt))
 
 
 def dead_letter(service: str, about: Delivered, reason: str) -> Outgoing:
     """The original message among the dead letters, with the reason and where it came from."""
     kept = {k: v for k, v in about.headers.items() if not k.startswith("Nats-")}
     kept[headers.MSG_ID] = f"dead:{service}:{about.position}"
-    kept[headers.REASON] = reason.encode("ascii", "backslashreplace").decode().replace("\n", " | ")[:2000]
+    kept[headers.REASON] = (
+        reason.encode("ascii", "backslashreplace").decode().replace("\n", " | ")[:2000]
+    )
     kept[headers.ORIGIN] = f"{about.subject} {about.position}"
-    return Outgoing(subject=subjects.dead(service, about.model), payload=about.payload, headers=kept)
+    return Outgoing(
+        subject=subjects.dead(service, about.model), payload=about.payload, headers=kept
+    )
 
 
 def delivered(message: Msg) -> Delivered:
@@ -126,4 +142,5 @@ def delivered(message: Msg) -> Delivered:
         stream=meta.stream,
         seq=meta.sequence.stream,
         attempt=meta.num_delivered or 1,
+        time=meta.timestamp.timestamp(),
     )

@@ -1,1 +1,1 @@
-"""The contract between the services: every event, batch, subject and stream is defined here and nowhere else."""
+"""The contract between the services: events, batches, subjects and streams, defined here alone."""

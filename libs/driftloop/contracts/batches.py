@@ -26,9 +26,16 @@ SHADOW_PREFIX: Final = "shadow_v"
 
 LABELS: Final = pa.schema([EVENT_ID, pa.field("label", pa.string()), LABEL_TIME])
 QUARANTINED: Final = pa.schema(
-    [EVENT_ID, EVENT_TIME.with_nullable(True), pa.field("reason", pa.string()), pa.field("row", pa.string())]
+    [
+        EVENT_ID,
+        EVENT_TIME.with_nullable(True),
+        pa.field("reason", pa.string()),
+        pa.field("row", pa.string()),
+    ]
 )
-UNMATCHED: Final = pa.schema([EVENT_ID, pa.field("label", pa.string()), pa.field("reason", pa.string())])
+UNMATCHED: Final = pa.schema(
+    [EVENT_ID, pa.field("label", pa.string()), pa.field("reason", pa.string())]
+)
 
 
 def encode(batch: pa.RecordBatch) -> bytes:
@@ -36,11 +43,12 @@ def encode(batch: pa.RecordBatch) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
+    payload: bytes = sink.getvalue().to_pybytes()
+    return payload
 
 
 def decode(payload: bytes) -> pa.RecordBatch:
-    """The batch in `payload`; several batches become one. Raises `Reject` if it is not Arrow IPC."""
+    """The batch in `payload`; several become one. Raises `Reject` if it is not Arrow IPC."""
     try:
         with pa.ipc.open_stream(payload) as reader:
             batches = list(reader)
@@ -51,7 +59,9 @@ def decode(payload: bytes) -> pa.RecordBatch:
                 batch = to_batch(table)
         batch.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise Reject(f"payload: not an Arrow IPC stream ({error}); accepted: one Arrow IPC stream") from error
+        raise Reject(
+            f"payload: not an Arrow IPC stream ({error}); accepted: one Arrow IPC stream"
+        ) from error
     return batch
 
 
@@ -68,20 +78,23 @@ def matrix_column(matrix: Matrix) -> pa.FixedSizeListArray:
 
 
 def matrix_of(column: pa.Array) -> Matrix:
-    """The (rows, width) float32 matrix of a fixed-size list column; rows that are null become NaN."""
+    """The (rows, width) float32 matrix of a fixed-size list column; null rows become NaN."""
     width = column.type.list_size
     if column.null_count == 0:
-        return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+        whole: Matrix = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+        return whole
     made = np.full((len(column), width), np.nan, dtype=np.float32)
-    made[column.is_valid().to_numpy(zero_copy_only=False)] = column.flatten().to_numpy(
-        zero_copy_only=False
-    ).reshape(-1, width)
+    made[column.is_valid().to_numpy(zero_copy_only=False)] = (
+        column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+    )
     return made
 
 
 def valid_schema(width: int) -> pa.Schema:
     """Schema of rows that passed the contract, `width` features each."""
-    return pa.schema([EVENT_ID, EVENT_TIME, KEY, pa.field("features", pa.list_(pa.float32(), width))])
+    return pa.schema(
+        [EVENT_ID, EVENT_TIME, KEY, pa.field("features", pa.list_(pa.float32(), width))]
+    )
 
 
 def null_answers(rows: int, width: int) -> pa.Array:

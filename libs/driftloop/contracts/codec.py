@@ -14,8 +14,8 @@ EVENT_TYPES: Final[tuple[type[AnyEvent], ...]] = get_args(AnyEvent)
 STAT_TYPES: Final[tuple[type[AnyStat], ...]] = get_args(AnyStat)
 
 _encoder = msgspec.msgpack.Encoder()
-_event = msgspec.msgpack.Decoder(AnyEvent)
-_stat = msgspec.msgpack.Decoder(AnyStat)
+_event: msgspec.msgpack.Decoder[AnyEvent] = msgspec.msgpack.Decoder(AnyEvent)
+_stat: msgspec.msgpack.Decoder[AnyStat] = msgspec.msgpack.Decoder(AnyStat)
 _state = msgspec.msgpack.Decoder(ModelState)
 
 T = TypeVar("T")

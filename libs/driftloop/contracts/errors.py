@@ -1,4 +1,4 @@
-"""Errors that mean the same in every service: whose fault it was, and what to do with the message."""
+"""Errors that mean the same in every service: whose fault, and what to do with the message."""
 
 
 class DriftloopError(Exception):

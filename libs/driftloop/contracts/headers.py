@@ -1,4 +1,4 @@
-"""Headers on every message: CloudEvents 1.0 binary mode, trace context, de-duplication and causation."""
+"""Headers on every message: CloudEvents 1.0 binary mode, trace, de-duplication, causation."""
 
 import secrets
 from datetime import UTC, datetime
@@ -17,10 +17,11 @@ ROWS: Final = "dl-rows"
 TOTAL: Final = "dl-total"
 REASON: Final = "dl-reason"
 ORIGIN: Final = "dl-origin"
+LOW: Final = "dl-low"
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a message comes from: its run (correlation), the event it answers (causation) and its trace."""
+    """Where a message comes from: its run, the event it answers (causation) and its trace."""
 
     correlation: str = ""
     causation: str = ""
@@ -41,9 +42,15 @@ def child_traceparent(parent: str) -> str:
 
 
 def headers(
-    *, kind: str, source: str, subject: str, msg_id: str, content_type: str, origin: Origin | None = None
+    *,
+    kind: str,
+    source: str,
+    subject: str,
+    msg_id: str,
+    content_type: str,
+    origin: Origin | None = None,
 ) -> dict[str, str]:
-    """Headers of one message; `msg_id` is both the CloudEvents id and the broker's de-duplication id."""
+    """Headers of one message; `msg_id` is its CloudEvents id and its de-duplication id."""
     origin = origin or Origin()
     made = {
         "ce-specversion": "1.0",

@@ -16,7 +16,9 @@ MODEL_NAME_ACCEPTED: Final = (
 def check_model_name(name: str) -> str:
     """Return `name` if it may stand in a subject, else raise `InvalidName`."""
     if not MODEL_NAME.match(name):
-        raise InvalidName(f"model: {name[:80]!r} is not a model name; accepted: {MODEL_NAME_ACCEPTED}")
+        raise InvalidName(
+            f"model: {name[:80]!r} is not a model name; accepted: {MODEL_NAME_ACCEPTED}"
+        )
     return name
 
 

@@ -1,4 +1,4 @@
-"""Requests that want an answer: their subjects, and what is asked and answered (MessagePack unless said)."""
+"""Requests that want an answer: subjects, questions and answers (MessagePack unless said)."""
 
 from typing import Final, Literal
 
@@ -19,7 +19,7 @@ def infer(model: str) -> str:
 
 
 def send(model: str, what: Literal["rows", "labels"]) -> str:
-    """Send an Arrow IPC batch of rows or labels; answered with `Accepted` once the log has it. Owner: ingest."""
+    """Send Arrow rows or labels; `Accepted` once the log has them. Owner: ingest."""
     return f"ingest.{check_model_name(model)}.{what}"
 
 
@@ -63,7 +63,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
-    """Answers in row order: for a classification the class and the probabilities, for a regression the value."""
+    """Answers in row order: the class and its probabilities, or the value of a regression."""
 
     model: str
     version: int

@@ -1,4 +1,4 @@
-"""What the registry keeps of a model, and others may read: versions, stages and the run in progress."""
+"""What the registry keeps of a model for all to read: versions, stages, the run in progress."""
 
 from typing import Final, Literal
 
@@ -25,7 +25,7 @@ class Shadow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
-    """A version and how far it got; `stage` is one of candidate, challenger, champion, retired, rejected."""
+    """A version; `stage`: candidate, challenger, champion, retired or rejected."""
 
     manifest: Manifest
     manifest_sha256: str
@@ -66,6 +66,8 @@ class Deferred(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     since_time: int
     data_time: int
+    not_before: int = 0
+    """On the clock of the data: when the cool-down is over."""
 
 
 class ModelState(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +77,7 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     champion: int = 0
     champion_since_scored: int = 0
     champion_since_outcomes: int = 0
+    past_champions: tuple[int, ...] = ()
     next_version: int = 1
     versions: dict[int, Version] = {}
     shadows: tuple[Shadow, ...] = ()

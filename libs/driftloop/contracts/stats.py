@@ -1,4 +1,4 @@
-"""Measurements: what services say about themselves and their work, kept for a day on the bus and for long in ClickHouse."""
+"""Measurements: what services say about themselves and their work, kept for a day on the bus."""
 
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ class Stat(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 
 
 class ServiceStats(Stat, frozen=True, kw_only=True, tag="service"):
-    """One sample of a process: resident memory (bytes), CPU since start (seconds) and its counters."""
+    """One sample of a process: resident bytes, CPU seconds since its start, its counters."""
 
     kind: ClassVar[str] = "service"
     pid: int
@@ -27,7 +27,7 @@ class ServiceStats(Stat, frozen=True, kw_only=True, tag="service"):
 
 
 class Evidence(Stat, frozen=True, kw_only=True, tag="evidence"):
-    """The confidence sequence of a shadow after `rows` paired rows; losses are means over those rows."""
+    """The confidence sequence of a shadow after `rows` paired rows; losses are their means."""
 
     kind: ClassVar[str] = "evidence"
     run: str
@@ -56,7 +56,7 @@ class DriftScore(Stat, frozen=True, kw_only=True, tag="drift"):
 
 
 class JoinStats(Stat, frozen=True, kw_only=True, tag="join"):
-    """Where the label join of a model stands, in rows. Totals are since the log began, the rest is now."""
+    """Where the label join of a model stands, in rows: totals since the log began, the rest now."""
 
     kind: ClassVar[str] = "join"
     outcomes_total: int

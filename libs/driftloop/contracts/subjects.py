@@ -13,7 +13,7 @@ RowState = Literal["received", "valid", "quarantined"]
 
 
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
-    """One JetStream stream: what it keeps, and for how long (seconds; 0 is for good) and how much (bytes)."""
+    """One stream: what it keeps, how long (seconds; 0 is for good) and how much (bytes)."""
 
     name: str
     subjects: tuple[str, ...]

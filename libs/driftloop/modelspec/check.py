@@ -96,7 +96,12 @@ def _problems(spec: Spec) -> Iterator[Problem]:
 def _target(spec: Spec) -> Iterator[Problem]:
     classes = spec.target.classes
     if spec.task == "classification" and (len(classes) < 2 or len(set(classes)) != len(classes)):
-        yield "target.classes", list(classes), "does not name the classes", "at least two different class labels"
+        yield (
+            "target.classes",
+            list(classes),
+            "does not name the classes",
+            "at least two different class labels",
+        )
     if spec.task == "regression" and classes:
         yield "target.classes", list(classes), "makes no sense for a regression", "no classes"
     if spec.target.scale <= 0:
@@ -114,7 +119,12 @@ def _features(spec: Spec) -> Iterator[Problem]:
     for at, feature in enumerate(spec.features):
         where = f"features[{at}]"
         if not feature.name or feature.name in taken or named.index(feature.name) != at:
-            yield f"{where}.name", feature.name, "cannot name a feature", "a name no other column has"
+            yield (
+                f"{where}.name",
+                feature.name,
+                "cannot name a feature",
+                "a name no other column has",
+            )
         yield from _feature(where, feature)
 
 
@@ -122,14 +132,29 @@ def _feature(where: str, feature: Feature) -> Iterator[Problem]:
     bounds = (feature.min, feature.max)
     if feature.type == "category":
         if not feature.categories or len(set(feature.categories)) != len(feature.categories):
-            yield f"{where}.categories", list(feature.categories), "does not list the categories", "different texts"
+            yield (
+                f"{where}.categories",
+                list(feature.categories),
+                "does not list the categories",
+                "different texts",
+            )
         if bounds != (None, None):
             yield f"{where}.min", bounds, "makes no sense for a category", "no min and max"
         return
     if feature.categories:
-        yield f"{where}.categories", list(feature.categories), f"makes no sense for a {feature.type}", "no categories"
+        yield (
+            f"{where}.categories",
+            list(feature.categories),
+            f"makes no sense for a {feature.type}",
+            "no categories",
+        )
     if feature.min is not None and feature.max is not None and not feature.min < feature.max:
-        yield f"{where}.min", feature.min, f"is not below max ({feature.max})", "a min below the max"
+        yield (
+            f"{where}.min",
+            feature.min,
+            f"is not below max ({feature.max})",
+            "a min below the max",
+        )
 
 
 def _slices(spec: Spec) -> Iterator[Problem]:
@@ -139,7 +164,12 @@ def _slices(spec: Spec) -> Iterator[Problem]:
         if feature is None:
             yield f"slices[{at}].feature", part.feature, "is not a feature", ", ".join(features)
         elif feature.type == "category" and part.value not in feature.categories:
-            yield f"slices[{at}].value", part.value, "is not a category", ", ".join(feature.categories)
+            yield (
+                f"slices[{at}].value",
+                part.value,
+                "is not a category",
+                ", ".join(feature.categories),
+            )
 
 
 def _numbers(spec: Spec) -> Iterator[Problem]:
@@ -159,7 +189,12 @@ def _numbers(spec: Spec) -> Iterator[Problem]:
         if value < 1:
             yield field, value, "is not a number of rows", rows
     if t.min_rows > t.window_rows:
-        yield "training.min_rows", t.min_rows, "is above training.window_rows", f"at most {t.window_rows}"
+        yield (
+            "training.min_rows",
+            t.min_rows,
+            "is above training.window_rows",
+            f"at most {t.window_rows}",
+        )
     if not 0.01 <= t.holdout <= 0.5:
         yield "training.holdout", t.holdout, "is not a share", "a number from 0.01 to 0.5"
     if not 0 < s.level < 0.5:
@@ -167,7 +202,12 @@ def _numbers(spec: Spec) -> Iterator[Problem]:
     if not -1 < s.margin < 1:
         yield "shadow.margin", s.margin, "is not a margin", "a loss difference between -1 and 1"
     if not d.alarms_per_million > 0:
-        yield "drift.alarms_per_million", d.alarms_per_million, "is not a budget", "a number above 0"
+        yield (
+            "drift.alarms_per_million",
+            d.alarms_per_million,
+            "is not a budget",
+            "a number above 0",
+        )
 
 
 def _durations(spec: Spec) -> Iterator[Problem]:
@@ -189,4 +229,9 @@ def _durations(spec: Spec) -> Iterator[Problem]:
     try:
         datetime.fromisoformat(spec.limits.earliest)
     except ValueError:
-        yield "limits.earliest", spec.limits.earliest, "is not a date", "an ISO 8601 date such as 2000-01-01"
+        yield (
+            "limits.earliest",
+            spec.limits.earliest,
+            "is not a date",
+            "an ISO 8601 date such as 2000-01-01",
+        )

@@ -9,9 +9,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from driftloop.modelspec.findings import Findings, Mask
+from driftloop.modelspec.rows import as_text
 from driftloop.modelspec.spec import Feature
 
-_NUMBER: Final = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+_NUMBER: Final = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:nan|inf|infinity))$"
+_MILLIS: Final = r"^[+-]?\d{11,}$"
+"""Shorter digits may be a date such as 20130101."""
+_TIME: Final = pa.timestamp("ms", tz="UTC")
+_FIRST: Final = -62_135_596_800_000.0
+_LAST: Final = 253_402_300_799_999.0
 UNSEEN: Final = -1.0
 
 
@@ -34,14 +40,14 @@ def accepted(feature: Feature) -> str:
     return f"{said}, or null" if feature.nullable else said
 
 
-def encode_feature(feature: Feature, column: pa.Array | None, rows: int, found: Findings) -> NDArray[np.float32]:
+def encode_feature(
+    feature: Feature, column: pa.Array | None, rows: int, found: Findings
+) -> NDArray[np.float32]:
     """Model input of one feature, shape (rows,); missing is NaN. Problems go to `found`."""
     if column is None:
         if not feature.nullable:
             found.add(feature.name, np.ones(rows, dtype=np.bool_), "is missing", accepted(feature))
         return np.full(rows, np.nan, dtype=np.float32)
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
     encode = {"category": _category, "boolean": _boolean}.get(feature.type, _number)
     values, missing = encode(feature, column, found)
     if not feature.nullable:
@@ -49,7 +55,9 @@ def encode_feature(feature: Feature, column: pa.Array | None, rows: int, found: 
     return values
 
 
-def _number(feature: Feature, column: pa.Array, found: Findings) -> tuple[NDArray[np.float32], Mask]:
+def _number(
+    feature: Feature, column: pa.Array, found: Findings
+) -> tuple[NDArray[np.float32], Mask]:
     numbers, wrong = to_float(column)
     values = numbers.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
     found.add(feature.name, wrong, "is not a number", accepted(feature), column)
@@ -78,17 +86,27 @@ def to_float(column: pa.Array) -> tuple[pa.Array, Mask]:
         return column.cast(pa.float64(), safe=False), np.zeros(rows, dtype=np.bool_)
     if pa.types.is_decimal(kind):
         return column.cast(pa.float64()), np.zeros(rows, dtype=np.bool_)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        given = pc.and_(column.is_valid(), pc.not_equal(pc.utf8_trim_whitespace(column), ""))
-        given = pc.fill_null(given, False)
-        good = pc.fill_null(pc.match_substring_regex(column, _NUMBER), False)
-        numbers = pc.cast(pc.utf8_trim_whitespace(pc.if_else(good, column, None)), pa.float64())
-        return numbers, pc.and_not(given, good).to_numpy(zero_copy_only=False)
+    if pa.types.is_string(kind):
+        return _parse_numbers(column)
     return pa.nulls(rows, pa.float64()), column.is_valid().to_numpy(zero_copy_only=False)
 
 
-def _category(feature: Feature, column: pa.Array, found: Findings) -> tuple[NDArray[np.float32], Mask]:
-    texts = _to_text(column)
+def _parse_numbers(column: pa.Array) -> tuple[pa.Array, Mask]:
+    """Texts as numbers; an empty text is null. The slow way only where a text is no number."""
+    texts = pc.utf8_trim_whitespace(column)
+    texts = pc.if_else(pc.equal(texts, ""), None, texts)
+    try:
+        return pc.cast(texts, pa.float64()), np.zeros(len(column), dtype=np.bool_)
+    except pa.ArrowInvalid:
+        good = pc.fill_null(pc.match_substring_regex(texts, _NUMBER), False)
+        numbers = pc.cast(pc.if_else(good, texts, None), pa.float64())
+        return numbers, pc.and_not(texts.is_valid(), good).to_numpy(zero_copy_only=False)
+
+
+def _category(
+    feature: Feature, column: pa.Array, found: Findings
+) -> tuple[NDArray[np.float32], Mask]:
+    texts = as_text(column)
     codes = pc.index_in(texts, value_set=pa.array(feature.categories, pa.string()))
     given = texts.is_valid().to_numpy(zero_copy_only=False)
     unseen = given & ~codes.is_valid().to_numpy(zero_copy_only=False)
@@ -100,19 +118,10 @@ def _category(feature: Feature, column: pa.Array, found: Findings) -> tuple[NDAr
     return values, ~given
 
 
-def _to_text(column: pa.Array) -> pa.Array:
-    if pa.types.is_string(column.type) or pa.types.is_null(column.type):
-        return column.cast(pa.string())
-    try:
-        return column.cast(pa.string())
-    except pa.ArrowInvalid:
-        return pa.array([None if v is None else str(v) for v in column.to_pylist()], pa.string())
-    except pa.ArrowNotImplementedError:
-        return pa.array([None if v is None else str(v) for v in column.to_pylist()], pa.string())
-
-
-def _boolean(feature: Feature, column: pa.Array, found: Findings) -> tuple[NDArray[np.float32], Mask]:
-    texts = pc.utf8_lower(_to_text(column))
+def _boolean(
+    feature: Feature, column: pa.Array, found: Findings
+) -> tuple[NDArray[np.float32], Mask]:
+    texts = pc.utf8_lower(as_text(column))
     codes = pc.index_in(texts, value_set=pa.array(["false", "true"]))
     given = texts.is_valid().to_numpy(zero_copy_only=False)
     wrong = given & ~codes.is_valid().to_numpy(zero_copy_only=False)
@@ -123,33 +132,50 @@ def _boolean(feature: Feature, column: pa.Array, found: Findings) -> tuple[NDArr
 def to_event_time(column: pa.Array) -> pa.Array:
     """The column as UTC timestamps in milliseconds, null for what cannot be read.
 
-    Accepted are timestamps, dates, ISO 8601 texts (UTC where no zone is given) and whole milliseconds since 1970.
+    Accepted are timestamps, dates, ISO 8601 texts (UTC where no zone is given) and whole milliseconds
+    since 1970, as numbers or as texts of at least 11 digits.
     """
-    target = pa.timestamp("ms", tz="UTC")
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pa.types.is_timestamp(column.type):
-        if column.type.tz is None:
-            column = pc.assume_timezone(column, "UTC")
-        return column.cast(target, safe=False)
-    if pa.types.is_date(column.type):
-        return pc.assume_timezone(column.cast(pa.timestamp("ms")), "UTC")
-    if pa.types.is_integer(column.type):
-        return column.cast(pa.int64()).cast(target)
-    if not pa.types.is_string(column.type):
-        return pa.nulls(len(column), target)
+    kind = column.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return _known_time(column)
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return _millis(column.cast(pa.float64(), safe=False))
+    if not pa.types.is_string(kind):
+        return pa.nulls(len(column), _TIME)
     for zone in (None, "UTC"):
         try:
             parsed = column.cast(pa.timestamp("us", tz=zone))
         except pa.ArrowInvalid:
             continue
-        return (parsed if zone else pc.assume_timezone(parsed, "UTC")).cast(target, safe=False)
-    return pa.array([_parse_time(text) for text in column.to_pylist()], target)
+        return _known_time(parsed)
+    digits = pc.fill_null(pc.match_substring_regex(column, _MILLIS), False)
+    millis = _millis(pc.cast(pc.if_else(digits, column, None), pa.float64()))
+    if pc.all(pc.or_(digits, column.is_null())).as_py():
+        return millis
+    return pc.coalesce(millis, pa.array([_parse_time(t) for t in column.to_pylist()], _TIME))
+
+
+def _known_time(column: pa.Array) -> pa.Array:
+    """Timestamps or dates as UTC milliseconds; null outside of the years 1 to 9999."""
+    if pa.types.is_date(column.type):
+        column = column.cast(pa.timestamp("s" if pa.types.is_date32(column.type) else "ms"))
+    ticks, unit = column.cast(pa.int64()), column.type.unit
+    if unit in ("us", "ns"):
+        ticks = pc.divide(ticks, 1_000 if unit == "us" else 1_000_000)
+    ticks = ticks.cast(pa.float64(), safe=False)
+    return _millis(pc.multiply(ticks, 1_000.0) if unit == "s" else ticks)
+
+
+def _millis(millis: pa.Array) -> pa.Array:
+    """Numbers of milliseconds as times; null for fractions and outside of the years 1 to 9999."""
+    good = pc.and_(pc.greater_equal(millis, _FIRST), pc.less_equal(millis, _LAST))
+    good = pc.and_(good, pc.equal(pc.floor(millis), millis))
+    return pc.if_else(good, millis, None).cast(pa.int64(), safe=False).cast(_TIME)
 
 
 def _parse_time(text: str | None) -> datetime | None:
     try:
-        parsed = datetime.fromisoformat(text or "")
-    except ValueError:
+        parsed = datetime.fromisoformat((text or "").strip())
+        return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

@@ -1,10 +1,11 @@
 """The data contract a spec sets: rows as they came in, valid and quarantined rows out, a batch at a time."""
 
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from driftloop.contracts.batches import (
     EVENT_ID,
@@ -17,7 +18,11 @@ from driftloop.contracts.batches import (
 from driftloop.modelspec import durations
 from driftloop.modelspec.columns import encode_feature, to_event_time
 from driftloop.modelspec.findings import Findings, Mask, rows_as_json
+from driftloop.modelspec.rows import as_text, plain
 from driftloop.modelspec.spec import Spec
+
+
+MOST_ID: Final = 256
 
 
 class Checked(NamedTuple):
@@ -35,14 +40,18 @@ class Contract:
         self.spec = spec
         self.schema = valid_schema(len(spec.features))
         earliest = datetime.fromisoformat(spec.limits.earliest)
-        self._earliest = int((earliest if earliest.tzinfo else earliest.replace(tzinfo=UTC)).timestamp() * 1000)
+        self._earliest = int(
+            (earliest if earliest.tzinfo else earliest.replace(tzinfo=UTC)).timestamp() * 1000
+        )
         self._future = durations.milliseconds(spec.limits.future)
+        self._nothing = pa.RecordBatch.from_pylist([], schema=QUARANTINED)
         columns = spec.columns
         self._known = {columns.event_id, columns.event_time, columns.key, spec.target.name}
         self._known |= {f.name for f in spec.features}
 
     def features(self, rows: pa.RecordBatch) -> tuple[Matrix, Findings]:
         """Model input of shape (rows, features) and what is wrong with it; a bad row's values mean nothing."""
+        rows = plain(rows)
         found = Findings(rows.num_rows)
         self._unknown_columns(rows, found)
         matrix = np.empty((rows.num_rows, len(self.spec.features)), dtype=np.float32)
@@ -54,15 +63,18 @@ class Contract:
 
     def check(self, rows: pa.RecordBatch, now_ms: int) -> Checked:
         """Split `rows` by the contract; `now_ms` is the present (milliseconds since 1970) for the time sanity check."""
-        rows, duplicates = self._without_duplicates(rows)
+        rows, duplicates = self._without_duplicates(plain(rows))
         matrix, found = self.features(rows)
         ids = self._event_ids(rows, found)
         times = self._event_times(rows, now_ms, found)
+        keys = self._keys(rows, found)
         quarantined = self._quarantine(rows, ids, times, found)
         keep = pa.array(~found.bad)
-        columns = [ids, times, self._keys(rows), matrix_column(matrix)]
+        columns = [ids, times, keys, matrix_column(matrix)]
         valid = pa.RecordBatch.from_arrays(columns, schema=self.schema)
-        return Checked(valid if not found.bad.any() else valid.filter(keep), quarantined, duplicates)
+        return Checked(
+            valid if not found.bad.any() else valid.filter(keep), quarantined, duplicates
+        )
 
     def _unknown_columns(self, rows: pa.RecordBatch, found: Findings) -> None:
         if self.spec.unknown_columns == "drop":
@@ -74,50 +86,63 @@ class Contract:
                 found.add(name, given, "is an unknown column", accepted, rows.column(name))
 
     def _without_duplicates(self, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, int]:
+        """Keep the first row of each event id; rows without an id are left for the quarantine."""
         name = self.spec.columns.event_id
         if name not in rows.schema.names or rows.num_rows < 2:
             return rows, 0
-        encoded = rows.column(name).dictionary_encode()
-        if len(encoded.dictionary) + encoded.null_count == rows.num_rows or encoded.null_count:
+        encoded = as_text(rows.column(name)).dictionary_encode()
+        if len(encoded.dictionary) + encoded.null_count == rows.num_rows:
             return rows, 0
-        _, first = np.unique(encoded.indices.to_numpy(zero_copy_only=False), return_index=True)
-        return rows.take(pa.array(np.sort(first))), rows.num_rows - len(first)
+        codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
+        keep = np.zeros(rows.num_rows, dtype=np.bool_)
+        keep[np.unique(codes, return_index=True)[1]] = True
+        empty = pc.index(encoded.dictionary, "").as_py()
+        keep |= (codes == -1) | ((codes == empty) & (empty >= 0))
+        return rows.filter(pa.array(keep)), int(rows.num_rows - keep.sum())
 
     def _event_ids(self, rows: pa.RecordBatch, found: Findings) -> pa.Array:
-        name = self.spec.columns.event_id
+        name, accepted = self.spec.columns.event_id, f"a text of at most {MOST_ID} characters, unique to the row"
         if name not in rows.schema.names:
-            found.add(name, _all(rows), "is missing", "a text that is unique to the row")
-            return pa.array([""] * rows.num_rows)
-        ids = rows.column(name).cast(pa.string())
-        empty = pa.compute.fill_null(pa.compute.equal(ids, ""), True)
-        found.add(name, empty.to_numpy(zero_copy_only=False), "is missing", "a text that is unique to the row")
-        return ids.fill_null("")
+            found.add(name, _all(rows), "is missing", accepted)
+            return pa.array([""] * rows.num_rows, pa.string())
+        ids = as_text(rows.column(name)).fill_null("")
+        lengths = pc.utf8_length(ids).to_numpy(zero_copy_only=False)
+        found.add(name, lengths == 0, "is missing", accepted)
+        found.add(name, lengths > MOST_ID, "is too long", accepted, ids)
+        return ids
 
     def _event_times(self, rows: pa.RecordBatch, now_ms: int, found: Findings) -> pa.Array:
         name = self.spec.columns.event_time
         accepted = "an ISO 8601 time or milliseconds since 1970"
         if name not in rows.schema.names:
             found.add(name, _all(rows), "is missing", accepted)
-            return pa.array(np.zeros(rows.num_rows, dtype="datetime64[ms]"), EVENT_TIME.type)
+            return pa.nulls(rows.num_rows, EVENT_TIME.type)
         raw = rows.column(name)
         times = to_event_time(raw)
         unread = (~times.is_valid().to_numpy(zero_copy_only=False)).astype(np.bool_)
         found.add(name, unread, "is not a time", accepted, raw)
-        times = times.fill_null(pa.scalar(0, EVENT_TIME.type))
-        millis = times.cast(pa.int64()).to_numpy(zero_copy_only=False)
+        millis = times.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
         early = ~unread & (millis < self._earliest)
         found.add(name, early, "is too early", f"from {self.spec.limits.earliest}", raw)
         late = millis > now_ms + self._future
         found.add(name, late, "is in the future", f"at most {self.spec.limits.future} ahead", raw)
         return times
 
-    def _keys(self, rows: pa.RecordBatch) -> pa.Array:
+    def _keys(self, rows: pa.RecordBatch, found: Findings) -> pa.Array:
         name = self.spec.columns.key
         if not name or name not in rows.schema.names:
             return pa.nulls(rows.num_rows, pa.string())
-        return rows.column(name).cast(pa.string())
+        keys = as_text(rows.column(name))
+        long = pc.fill_null(pc.greater(pc.utf8_length(keys), MOST_ID), False)
+        accepted = f"a text of at most {MOST_ID} characters"
+        found.add(name, long.to_numpy(zero_copy_only=False), "is too long", accepted, keys)
+        return keys
 
-    def _quarantine(self, rows: pa.RecordBatch, ids: pa.Array, times: pa.Array, found: Findings) -> pa.RecordBatch:
+    def _quarantine(
+        self, rows: pa.RecordBatch, ids: pa.Array, times: pa.Array, found: Findings
+    ) -> pa.RecordBatch:
+        if not found.bad.any():
+            return self._nothing
         at = pa.array(np.flatnonzero(found.bad))
         bad = rows.take(at)
         return pa.RecordBatch.from_arrays(
@@ -127,7 +152,7 @@ class Contract:
                 pa.array(found.reasons(), pa.string()),
                 pa.array(rows_as_json(bad), pa.string()),
             ],
-            schema=QUARANTINED.remove(0).insert(0, EVENT_ID),
+            schema=QUARANTINED,
         )
 
 

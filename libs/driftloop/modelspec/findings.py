@@ -1,14 +1,21 @@
 """What is wrong with which rows of a batch, kept as masks and turned into text for the bad rows alone."""
 
 import json
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from driftloop.modelspec.rows import as_text
+
 Mask = NDArray[np.bool_]
+
+MOST_SHOWN: Final = 8
+"""Problems of one row that are written out; the rest is counted."""
+MOST_ROW_TEXT: Final = 16_384
+"""Characters of a row as JSON; a longer one is cut."""
+_CHUNK: Final = 256
 
 
 class Finding(NamedTuple):
@@ -36,21 +43,40 @@ class Findings:
 
     def reasons(self) -> list[str]:
         """One text for each bad row, in row order; several problems are joined by '; '."""
-        return ["; ".join(self._of(row)) for row in np.flatnonzero(self.bad).tolist()]
+        return [self._of(row) for row in np.flatnonzero(self.bad).tolist()]
 
-    def _of(self, row: int) -> Iterator[str]:
-        for found in self._all:
-            if found.rows[row]:
-                shown = "" if found.values is None else f" {_show(found.values[row].as_py())}"
-                yield f"{found.field}:{shown} {found.what}; accepted: {found.accepted}"
+    def _of(self, row: int) -> str:
+        hits = [found for found in self._all if found.rows[row]]
+        shown = [_reason(found, row) for found in hits[:MOST_SHOWN]]
+        if len(hits) > MOST_SHOWN:
+            shown.append(f"and {len(hits) - MOST_SHOWN} more problems")
+        return "; ".join(shown)
 
 
-def _show(value: object) -> str:
-    text = repr(value)
+def _reason(found: Finding, row: int) -> str:
+    shown = "" if found.values is None else f" {_show(found.values[row])}"
+    return f"{_cut(found.field)}:{shown} {found.what}; accepted: {found.accepted}"
+
+
+def _show(value: pa.Scalar) -> str:
+    if pa.types.is_temporal(value.type):  # Python cannot hold every time that Arrow can
+        value = value.cast(pa.string())
+        return _cut(str(value.as_py()))
+    return _cut(repr(value.as_py()))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def rows_as_json(rows: pa.RecordBatch) -> list[str]:
     """Each row as a JSON object, for a person and for a replay; NaN and infinity as Python writes them."""
-    plain: Callable[[object], str] = str
-    return [json.dumps(row, default=plain) for row in rows.to_pylist()]
+    columns = [as_text(c) if pa.types.is_temporal(c.type) else c for c in rows.columns]
+    if not columns:
+        return ["{}"] * rows.num_rows
+    texts = pa.RecordBatch.from_arrays(columns, rows.schema.names)
+    return [
+        json.dumps(row, default=str)[:MOST_ROW_TEXT]
+        for start in range(0, rows.num_rows, _CHUNK)  # bounds the Python objects alive at once
+        for row in texts.slice(start, _CHUNK).to_pylist()
+    ]

@@ -24,7 +24,9 @@ class ChildFailed(Exception):
 class Children:
     """Runs functions in child processes that have `preload` (module names) imported already."""
 
-    def __init__(self, preload: tuple[str, ...] = (), environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, preload: tuple[str, ...] = (), environment: dict[str, str] | None = None
+    ) -> None:
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
         for name, value in (environment or {}).items():

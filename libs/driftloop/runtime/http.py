@@ -18,7 +18,9 @@ Problem = Callable[[], str]
 
 
 def operations(service: str, problem: Problem, app: ASGIApp | None = None) -> Starlette:
-    """`/healthz` (the process turns), `/readyz` (it can do its work), `/metrics`, and the service's own `app`."""
+    """`/healthz` (the process turns), `/readyz` (it can do its work), `/metrics`, and the service's
+    own `app`.
+    """
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"service": service, "alive": True})
@@ -72,7 +74,9 @@ class HttpServer:
         """Bind and listen; raises `OSError` naming the address when the port is taken."""
         host, port = self._address
         try:
-            made = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+            made = socket.create_server(
+                (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+            )
         except OSError as error:
             raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from error
         self._task = asyncio.create_task(self._server.serve(sockets=[made]))

@@ -6,7 +6,21 @@ from typing import Final
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 
 _PREFIX: Final = "driftloop_"
-LATENCY_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+LATENCY_BUCKETS: Final = (
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+)
 
 
 def counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:

@@ -40,7 +40,7 @@ def main(service: Service[S]) -> None:
 
 
 def die_with_parent() -> None:
-    """Ask the kernel for a SIGTERM when the parent process dies (Linux), so that no service is left behind."""
+    """Ask the kernel (Linux) for a SIGTERM when the parent dies, so that no service is left."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -58,19 +58,22 @@ async def _run(service: Service[S], settings: S) -> int:
         return 3
     wired = await service.wire(settings, bus)
     tasks = [asyncio.create_task(task) for task in wired.tasks]
+    sampler = asyncio.create_task(_sample(service.name, settings, bus, started, wired))
     problem = _problem(bus, wired, tasks)
     http = HttpServer(operations(service.name, problem, wired.http), settings.host, settings.port)
-    failed: BaseException | None = None
     try:
         await http.start()
         await bus.start()
-        tasks.append(asyncio.create_task(_sample(service.name, settings, bus, started, wired)))
-        log.info("ready on http://%s:%d after %.1f s", settings.host, settings.port, time.time() - started)
+        where, took = f"http://{settings.host}:{settings.port}", time.time() - started
+        log.info("ready on %s after %.1f s", where, took)
         failed = await first_end(tasks, stop)
     except OSError as error:
         failed = error
+    if failed is None and bus.connection.nc.is_closed:
+        failed = ConnectionError("the connection to NATS is closed for good")
     if failed is not None:
         log.error("stopping: %s", failed, exc_info=None if isinstance(failed, OSError) else failed)
+    sampler.cancel()
     await _drain(bus, wired, http, tasks)
     return 1 if failed is not None else 0
 
@@ -80,7 +83,9 @@ async def _connect(name: str, settings: Shared, stop: asyncio.Event) -> Bus:
     deadline = time.monotonic() + CONNECT_SECONDS
     while True:
         try:
-            return await Bus.open(settings.nats_url, name, on_closed=stop.set, replicas=settings.nats_replicas)
+            return await Bus.open(
+                settings.nats_url, name, on_closed=stop.set, replicas=settings.nats_replicas
+            )
         except (ConnectionError, TimeoutError, OSError) as error:
             if stop.is_set() or time.monotonic() > deadline:
                 raise ConnectionError(str(error)) from error
@@ -138,7 +143,8 @@ async def _drain(bus: Bus, wired: Wired, http: HttpServer, tasks: list[asyncio.T
         async with asyncio.timeout(DRAIN_SECONDS):
             bus.stopping.set()
             await http.stop()
-            await asyncio.wait(tasks, timeout=DRAIN_SECONDS / 2)
+            if tasks:
+                await asyncio.wait(tasks, timeout=DRAIN_SECONDS / 2)
             if wired.close is not None:
                 await wired.close()
             await bus.close()

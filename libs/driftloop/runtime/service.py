@@ -14,7 +14,7 @@ S = TypeVar("S", bound=Shared)
 
 
 class Wired(msgspec.Struct, kw_only=True):
-    """What wiring made: background tasks, an HTTP app, a readiness check, and what to close at the end."""
+    """What wiring made: tasks, an HTTP app, a readiness check, and what to close at the end."""
 
     tasks: list[Coroutine[Any, Any, None]] = []
     http: ASGIApp | None = None

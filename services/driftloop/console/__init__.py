@@ -1,0 +1,1 @@
+"""The dashboard and the operator API: everything on one live page."""

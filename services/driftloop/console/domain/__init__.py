@@ -1,0 +1,1 @@
+"""The decisions of the console: what the page shows, from what was heard; no I/O."""

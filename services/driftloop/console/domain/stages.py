@@ -1,0 +1,35 @@
+"""The picture of a run: its steps, which are done, and which one it stands at."""
+
+from typing import Final, Literal
+
+import msgspec
+
+from driftloop.contracts.state import Run, Stage
+
+StepState = Literal["done", "now", "failed", "open"]
+
+STEPS: Final = ("trigger", "train", "gate", "shadow", "promote", "probation")
+_AT: Final[dict[Stage, int]] = {"training": 1, "gating": 2, "shadowing": 3, "probation": 5}
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A step of the loop and how far it is."""
+
+    name: str
+    state: StepState
+
+
+def picture(run: Run | None) -> tuple[Step, ...]:
+    """The steps of a run; all open where there is none."""
+    if run is None:
+        return tuple(Step(name=name, state="open") for name in STEPS)
+    at = _AT[run.stage]
+    return tuple(Step(name=name, state=_state(run, at, n)) for n, name in enumerate(STEPS))
+
+
+def _state(run: Run, at: int, number: int) -> StepState:
+    if number < at or run.verdict == "promoted":
+        return "done"
+    if number > at:
+        return "open"
+    return "now" if run.verdict is None else "failed"

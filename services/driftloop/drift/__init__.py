@@ -1,0 +1,1 @@
+"""Streaming drift: features, predictions and live loss watched under one false-alarm budget a model."""

@@ -1,0 +1,1 @@
+"""The label join, the only one in the system: scored rows and labels in, outcomes out."""

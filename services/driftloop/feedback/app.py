@@ -1,0 +1,15 @@
+"""Wiring of feedback."""
+
+from driftloop.bus.bus import Bus
+from driftloop.feedback.handlers import Feedback
+from driftloop.feedback.settings import FeedbackSettings
+from driftloop.runtime.service import Service, Wired
+
+
+async def wire(settings: FeedbackSettings, bus: Bus) -> Wired:
+    """Hears scored rows, labels and quarantined rows; says outcomes, unmatched labels and accumulated data."""
+    feedback = Feedback(bus, settings)
+    return Wired(tasks=[feedback.run()], problem=feedback.problem)
+
+
+SERVICE = Service(name="feedback", settings=FeedbackSettings, wire=wire)

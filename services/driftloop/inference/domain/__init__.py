@@ -1,0 +1,1 @@
+"""Which versions answer, whether they fit the spec, and how answers become batches."""

@@ -1,0 +1,57 @@
+"""Asking all shadows of a model about the same rows, and taking what is there in time."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+from driftloop.contracts.batches import Matrix
+from driftloop.inference.domain.lineup import misfit
+from driftloop.inference.domain.scored import unusable
+from driftloop.inference.shadow import Shadow
+from driftloop.modelspec.spec import Spec
+from driftloop.runtime import metrics
+
+DROPPED: Final = metrics.counter(
+    "shadow_dropped_rows", "Rows without an answer of a shadow", ["model", "version", "reason"]
+)
+
+Begun = list[tuple[Shadow, asyncio.Future[Matrix] | str]]
+"""Each shadow with its answers to come, or why there will be none."""
+ShadowAnswers = list[tuple[int, Matrix | None]]
+"""The version of each shadow with its answers."""
+
+
+def begin(shadows: Iterable[Shadow], spec: Spec, matrix: Matrix) -> Begun:
+    """Start every shadow that is free and fits on `matrix`."""
+    return [(shadow, _begin(shadow, spec, matrix)) for shadow in shadows]
+
+
+def _begin(shadow: Shadow, spec: Spec, matrix: Matrix) -> asyncio.Future[Matrix] | str:
+    if matrix.shape[1] != len(shadow.manifest.features) or misfit(shadow.manifest, spec):
+        return "misfit"
+    return shadow.begin(matrix) or "busy"
+
+
+async def finish(begun: Begun, spec: Spec, rows: int, deadline: float) -> ShadowAnswers:
+    """What the shadows answered by `deadline` (the loop's clock); None, counted, for the others."""
+    waiting = [future for _, future in begun if not isinstance(future, str)]
+    if waiting:
+        left = deadline - asyncio.get_running_loop().time()
+        await asyncio.wait(waiting, timeout=max(0.0, left))
+    made: ShadowAnswers = []
+    for shadow, future in begun:
+        why = future if isinstance(future, str) else _wrong(future, rows, spec.width)
+        if why or isinstance(future, str):
+            DROPPED.labels(spec.name, shadow.manifest.version, why).inc(rows)
+            made.append((shadow.manifest.version, None))
+        else:
+            made.append((shadow.manifest.version, future.result()))
+    return made
+
+
+def _wrong(future: asyncio.Future[Matrix], rows: int, width: int) -> str:
+    if not future.done():
+        return "late"
+    if future.exception() is not None:
+        return "failed"
+    return unusable(future.result(), rows, width)

@@ -1,0 +1,42 @@
+"""The ingest service: its two doors, and what it watches."""
+
+import msgspec
+
+from driftloop.bus.bus import Bus
+from driftloop.bus.requests import Reply, Request
+from driftloop.contracts.headers import ARROW, MSGPACK
+from driftloop.contracts.requests import BATCH_ID
+from driftloop.ingest.handlers import Intake, What
+from driftloop.ingest.http import create_app
+from driftloop.ingest.pressure import Lag, Room
+from driftloop.ingest.settings import Ingest
+from driftloop.runtime.service import Service, Wired
+
+
+async def wire(settings: Ingest, bus: Bus) -> Wired:
+    """Hear rows and labels over HTTP and NATS; watch how far validation is behind."""
+    lag = Lag(bus, settings.max_lag, settings.lag_seconds)
+    room = Room(settings.held_bytes)
+    intake = Intake(bus, settings, lag)
+
+    async def accept(what: What, request: Request) -> Reply:
+        model = request.subject.split(".")[1]
+        kind = request.headers.get("content-type", ARROW)
+        key = request.headers.get(BATCH_ID, "")
+        with room.hold(len(request.payload)):
+            accepted = await intake.accept(what, model, kind, request.payload, key)
+        return Reply(payload=msgspec.msgpack.encode(accepted), headers={"content-type": MSGPACK})
+
+    async def rows(request: Request) -> Reply:
+        return await accept("rows", request)
+
+    async def labels(request: Request) -> Reply:
+        return await accept("labels", request)
+
+    await bus.serve("ingest.*.rows", rows)
+    await bus.serve("ingest.*.labels", labels)
+    http = create_app(intake, room, settings.max_body)
+    return Wired(tasks=[lag.watch()], http=http)
+
+
+SERVICE = Service(name="ingest", settings=Ingest, wire=wire)

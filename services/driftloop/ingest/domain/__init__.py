@@ -1,0 +1,1 @@
+"""What becomes of the rows and labels of a request: no I/O, no clock."""

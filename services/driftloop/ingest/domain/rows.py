@@ -1,0 +1,58 @@
+"""Rows on their way into the log: each with an event id, in batches the bus can carry."""
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from driftloop.contracts.errors import InvalidInput
+from driftloop.contracts.names import digest
+from driftloop.modelspec.rows import as_text, plain
+from driftloop.modelspec.spec import Spec
+
+
+def named(spec: Spec, batch: str, parts: Sequence[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """`parts` of the producer's `batch` with an event id on every row.
+
+    Ids are minted from the batch's id and the row's place in it: a retry mints the same ones.
+    """
+    prefix, first = digest(f"{spec.name}:{batch}".encode())[:20], 0
+    for part in parts:
+        yield _with_ids(spec, plain(part), prefix, first)
+        first += part.num_rows
+
+
+def pieces(
+    parts: Sequence[pa.RecordBatch], most_rows: int, most_bytes: int
+) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of at most `most_rows` rows and `most_bytes` bytes of columns."""
+    for part in parts:
+        for start in range(0, part.num_rows, most_rows):
+            yield from _halved(part.slice(start, most_rows), most_bytes)
+
+
+def _halved(batch: pa.RecordBatch, most_bytes: int) -> Iterator[pa.RecordBatch]:
+    if batch.nbytes <= most_bytes:
+        yield batch
+    elif batch.num_rows == 1:
+        raise InvalidInput(f"rows: one has {batch.nbytes} bytes; accepted: at most {most_bytes} in a row")
+    else:
+        half = batch.num_rows // 2
+        yield from _halved(batch.slice(0, half), most_bytes)
+        yield from _halved(batch.slice(half), most_bytes)
+
+
+def _with_ids(spec: Spec, batch: pa.RecordBatch, prefix: str, first: int) -> pa.RecordBatch:
+    name = spec.columns.event_id
+    if name not in batch.schema.names:
+        return batch.append_column(name, _minted(prefix, first, batch.num_rows))
+    ids = as_text(batch.column(name))
+    missing = pc.fill_null(pc.equal(ids, ""), True)
+    if pc.any(missing).as_py():
+        ids = pc.if_else(missing, _minted(prefix, first, batch.num_rows), ids)
+    return batch.set_column(batch.schema.get_field_index(name), name, ids)
+
+
+def _minted(prefix: str, first: int, rows: int) -> pa.Array:
+    numbers = pa.array(range(first, first + rows), pa.int64()).cast(pa.string())
+    return pc.binary_join_element_wise(prefix, numbers, "-")

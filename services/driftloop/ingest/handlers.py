@@ -1,0 +1,126 @@
+"""Takes rows and labels in: read, prepare, publish, and say yes once the log has them."""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Literal
+
+import pyarrow as pa
+
+from driftloop.bus.bus import Bus
+from driftloop.bus.messages import Outgoing, batch_message
+from driftloop.contracts import subjects
+from driftloop.contracts.errors import DriftloopError, InvalidInput
+from driftloop.contracts.names import new_id
+from driftloop.contracts.requests import Accepted
+from driftloop.ingest import bodies
+from driftloop.ingest.domain.labels import labels
+from driftloop.ingest.domain.rows import named, pieces
+from driftloop.ingest.pressure import Lag
+from driftloop.ingest.settings import Ingest
+from driftloop.ingest.sharing import Shared
+from driftloop.modelspec.spec import Spec
+from driftloop.runtime import metrics
+
+ROWS: Final = metrics.counter("ingest_rows", "Rows or labels the log has", ["model", "what"])
+DUPLICATES: Final = metrics.counter(
+    "ingest_duplicates", "Rows or labels sent again, which the log had already", ["model", "what"]
+)
+BATCHES: Final = metrics.counter("ingest_batches", "Batches published", ["model", "what"])
+REFUSED: Final = metrics.counter("ingest_refused", "Requests refused", ["what", "error"])
+
+INLINE_BYTES: Final = 256 << 10
+"""Larger bodies are read in a thread."""
+MOST_PUBLISHED: Final = 16
+"""Batches of one request published at once."""
+_KEY: Final = re.compile(r"[!-~]{1,128}\Z")
+
+What = Literal["rows", "labels"]
+
+
+class Intake:
+    """What both doors, HTTP and NATS, lead to."""
+
+    def __init__(self, bus: Bus, settings: Ingest, lag: Lag, clock: Callable[[], float] = time.time) -> None:
+        self._bus = bus
+        self._settings = settings
+        self._lag = lag
+        self._clock = clock
+        most = (settings.batch_rows, settings.batch_bytes)
+        self._shared = Shared(self._publish_shared, *most, settings.queue_rows)
+
+    async def accept(self, what: What, model: str, content_type: str, body: bytes, key: str = "") -> Accepted:
+        """Put `what` is in `body` into the log. `key` is the producer's id of the batch: a batch sent
+        again under its key is stored once.
+        """
+        try:
+            return await self._accept(what, model, content_type, body, key)
+        except DriftloopError as error:
+            REFUSED.labels(what, type(error).__name__).inc()
+            raise
+
+    async def _accept(self, what: What, model: str, content_type: str, body: bytes, key: str) -> Accepted:
+        spec = (await self._bus.spec(model)).spec
+        if what == "rows":
+            self._lag.check()
+        batch = _check_key(key) if key else new_id()
+        if len(body) <= INLINE_BYTES:
+            parts = self._prepare(what, spec, content_type, body, batch)
+        else:
+            parts = await asyncio.to_thread(self._prepare, what, spec, content_type, body, batch)
+        rows = sum(part.num_rows for part in parts)
+        if not key and len(parts) == 1 and rows <= self._settings.joined_rows:
+            shared = await self._shared.publish(_subject(what, model), parts[0])
+            return Accepted(accepted=rows, duplicate=0, batch=shared)
+        return Accepted(accepted=rows, duplicate=await self._publish(what, model, batch, parts), batch=batch)
+
+    def _prepare(self, what: What, spec: Spec, content_type: str, body: bytes, batch: str) -> list[pa.RecordBatch]:
+        read = bodies.read(content_type, body, what, self._settings.max_rows)
+        made = list(named(spec, batch, read)) if what == "rows" else self._labels(spec, read)
+        return list(pieces(made, self._settings.batch_rows, self._settings.batch_bytes))
+
+    def _labels(self, spec: Spec, read: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
+        made, first, now = [], 0, int(self._clock() * 1000)
+        for part in read:
+            made.append(labels(spec, part, now, first))
+            first += part.num_rows
+        return made
+
+    async def _publish(self, what: What, model: str, batch: str, parts: Sequence[pa.RecordBatch]) -> int:
+        """Publish a batch of one producer; returns the rows of it that the log had already."""
+        messages = [_message(what, model, batch, at, part, self._bus.service) for at, part in enumerate(parts)]
+        known: list[bool] = []
+        for at in range(0, len(messages), MOST_PUBLISHED):
+            known += await self._bus.publish(messages[at : at + MOST_PUBLISHED])
+        duplicate = sum(part.num_rows for part, seen in zip(parts, known, strict=True) if seen)
+        rows = sum(part.num_rows for part in parts)
+        ROWS.labels(model, what).inc(rows - duplicate)
+        DUPLICATES.labels(model, what).inc(duplicate)
+        BATCHES.labels(model, what).inc(len(messages))
+        return duplicate
+
+    async def _publish_shared(self, subject: str, merged: pa.RecordBatch) -> str:
+        what: What = "rows" if subject.startswith("rows.") else "labels"
+        batch = new_id()
+        parts = list(pieces([merged], self._settings.batch_rows, self._settings.batch_bytes))
+        await self._publish(what, subjects.model_of(subject), batch, parts)
+        return batch
+
+
+def _subject(what: What, model: str) -> str:
+    return subjects.rows(model, "received") if what == "rows" else subjects.labels(model)
+
+
+def _message(what: What, model: str, batch: str, at: int, part: pa.RecordBatch, source: str) -> Outgoing:
+    kind = f"{what}.received"
+    msg_id = f"{kind}:{model}:{batch}:{at}"
+    return batch_message(_subject(what, model), part, kind=kind, source=source, msg_id=msg_id)
+
+
+def _check_key(key: str) -> str:
+    if not _KEY.match(key):
+        raise InvalidInput(
+            f"Idempotency-Key: {key[:80]!r} is no key; accepted: 1 to 128 printable ASCII characters without spaces"
+        )
+    return key

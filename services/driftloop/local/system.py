@@ -1,0 +1,215 @@
+"""The whole of Driftloop on one machine: NATS, then each service as a child process, watched and restarted.
+
+This is the deployment diagram as code: `LAYOUT` names every service and the port it listens on.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import psutil
+
+from driftloop.local.nats import NatsServer, free_port
+from driftloop.runtime.serve import die_with_parent, usage
+from driftloop.runtime.settings import (
+    BASE_PORT,
+    PORTS,
+    PREFIX,
+    SERVICES,
+    environment_of_child,
+)
+
+log = logging.getLogger(__name__)
+
+LAYOUT: Final[dict[str, int]] = {name: PORTS[name] - BASE_PORT for name in SERVICES}
+READY_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 8.0
+LONGEST_BACK_OFF: Final = 30.0
+STEADY_SECONDS: Final = 30.0
+
+
+@dataclass(slots=True)
+class Child:
+    """One service's process, and how often it had to be started."""
+
+    name: str
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+    starts: int = 0
+    started: float = 0.0
+    next_start: float = 0.0
+    cpu_before: float = 0.0
+    usage: tuple[int, float] = (0, 0.0)
+
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self.process is not None and self.process.poll() is None
+
+
+@dataclass
+class System:
+    """NATS and the services, in the folder `data`. A port of 0 means any free one."""
+
+    data: Path
+    base_port: int = BASE_PORT
+    nats_port: int = 4222
+    environment: Mapping[str, str] = field(default_factory=dict)
+    services: tuple[str, ...] = SERVICES
+
+    def __post_init__(self) -> None:
+        """Choose the ports."""
+        self.nats = NatsServer(self.data / "nats", port=self.nats_port)
+        self.children = {
+            name: Child(name, self.base_port + LAYOUT[name] if self.base_port else free_port())
+            for name in self.services
+        }
+        self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """Address of the NATS server."""
+        return self.nats.url
+
+    def http(self, service: str) -> str:
+        """Address of a service's HTTP door."""
+        return f"http://127.0.0.1:{self.children[service].port}"
+
+    async def start(self) -> None:
+        """Start everything and wait until every service is ready; raises `RuntimeError` naming what is not."""
+        (self.data / "logs").mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(self.nats.start)
+        for child in self.children.values():
+            self._launch(child)
+        self._watcher = asyncio.create_task(self._watch())
+        await self.ready()
+
+    async def ready(self, limit: float = READY_SECONDS) -> None:
+        """Wait until every service says that it is ready."""
+        deadline = time.monotonic() + limit
+        waiting = dict.fromkeys(self.children, "not asked yet")
+        while waiting:
+            for name in list(waiting):
+                reason = await asyncio.to_thread(_unready, self.http(name))
+                if reason is None:
+                    del waiting[name]
+                else:
+                    waiting[name] = reason
+            if waiting and time.monotonic() > deadline:
+                said = "; ".join(f"{name}: {reason}" for name, reason in waiting.items())
+                raise RuntimeError(f"not ready after {limit:g} s: {said}; see {self.data / 'logs'}")
+            if waiting:
+                await asyncio.sleep(0.05)
+
+    async def stop(self) -> None:
+        """SIGTERM to all, then SIGKILL to what is left after some seconds; NATS goes last."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watcher
+        running = [c for c in self.children.values() if c.alive()]
+        for child in running:
+            assert child.process is not None
+            child.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        while any(c.alive() for c in running) and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        for child in running:
+            if child.alive() and child.process is not None:
+                log.warning("%s did not stop in time", child.name)
+                _kill_tree(child.process.pid)
+            if child.process is not None:
+                child.process.wait()
+        await asyncio.to_thread(self.nats.stop, 1.5)
+
+    def usage(self) -> dict[str, tuple[float, float]]:
+        """Resident MiB now and CPU seconds since the first start, by service and for `nats`."""
+        found: dict[str, tuple[float, float]] = {}
+        for child in self.children.values():
+            self._measure(child)
+            found[child.name] = (child.usage[0] / 2**20, child.cpu_before + child.usage[1])
+        if self.nats.process is not None and self.nats.alive():
+            rss, cpu = usage(psutil.Process(self.nats.process.pid))
+            found["nats"] = (rss / 2**20, cpu)
+        return found
+
+    def _launch(self, child: Child) -> None:
+        environment = environment_of_child(
+            {
+                f"{PREFIX}NATS_URL": self.url,
+                f"{PREFIX}PORT": str(child.port),
+                f"{PREFIX}TELEMETRY_PATH": str(self.data / "clickhouse"),
+                **self.environment,
+            }
+        )
+        with (self.data / "logs" / f"{child.name}.log").open("ab") as out:
+            child.process = subprocess.Popen(
+                [sys.executable, "-m", f"driftloop.{child.name}"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        child.starts += 1
+        child.started = time.monotonic()
+
+    async def _watch(self) -> None:
+        """Start again what died, at once the first time and with growing delays if it dies again soon."""
+        while True:
+            await asyncio.sleep(0.1)
+            if not self.nats.alive():
+                log.warning("nats-server died, starting it again")
+                await asyncio.to_thread(self.nats.start)
+            for child in self.children.values():
+                if child.alive():
+                    continue
+                now = time.monotonic()
+                if not child.next_start:
+                    child.next_start = now + self._back_off(child, now)
+                elif now >= child.next_start:
+                    child.next_start = 0.0
+                    child.cpu_before += child.usage[1]
+                    self._launch(child)
+
+    def _back_off(self, child: Child, now: float) -> float:
+        code = child.process.returncode if child.process is not None else None
+        steady = now - child.started > STEADY_SECONDS
+        child.starts = 1 if steady else child.starts
+        delay = 0.0 if child.starts <= 1 else min(0.5 * 2 ** (child.starts - 2), LONGEST_BACK_OFF)
+        log.warning("%s ended (exit code %s), starting it again in %.1f s", child.name, code, delay)
+        return delay
+
+    def _measure(self, child: Child) -> None:
+        if child.process is not None and child.alive():
+            with contextlib.suppress(psutil.Error):
+                child.usage = usage(psutil.Process(child.process.pid))
+
+
+def _unready(address: str) -> str | None:
+    try:
+        with urlopen(f"{address}/readyz", timeout=2.0):
+            return None
+    except URLError as error:
+        body = error.read().decode() if hasattr(error, "read") else ""
+        return body or str(error.reason)
+    except (OSError, TimeoutError) as error:
+        return str(error)
+
+
+def _kill_tree(pid: int) -> None:
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for each in [*process.children(recursive=True), process]:
+            with contextlib.suppress(psutil.Error):
+                each.kill()

@@ -1,0 +1,1 @@
+"""The keeper: the only one that moves a model between stages or asks for a retrain."""

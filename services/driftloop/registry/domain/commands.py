@@ -1,0 +1,63 @@
+"""What an operator can ask for, beyond the loop."""
+
+from driftloop.contracts.errors import InvalidInput
+from driftloop.contracts.events import OperatorRequested
+from driftloop.contracts.names import run_id
+from driftloop.contracts.requests import Command, Done
+from driftloop.registry.domain import stages, triggers
+from driftloop.registry.domain.decision import Decision
+
+
+def on_command(decision: Decision, command: Command) -> Done:
+    """Carry out `retrain`, `promote` or `rollback`; raises `InvalidInput` when it cannot be."""
+    state = decision.state
+    asked = OperatorRequested(
+        model=state.model,
+        command=command.command,  # type: ignore[arg-type]  # `register` never comes here
+        version=command.version,
+        by=command.by,
+        reason=command.reason or "no reason given",
+        request=command.request,
+    )
+    decision.say(asked)
+    if command.command == "retrain":
+        return _retrain(decision, asked)
+    version = command.version or _previous(decision)
+    if version not in state.versions:
+        known = ", ".join(str(v) for v in sorted(state.versions)) or "none yet"
+        raise InvalidInput(
+            f"version: {version} is not a version of {state.model}; accepted: {known}"
+        )
+    if version == state.champion:
+        raise InvalidInput(f"version: {version} is the champion already; accepted: another one")
+    if state.run is not None:
+        decision.version_stage(state.run.version, "retired")
+        decision.finish("superseded", f"{command.by} asked for a {command.command}: {asked.reason}")
+    decision.change(shadows=(), deferred=None)
+    reason = f"{command.by}: {asked.reason}"
+    act = stages.promote if command.command == "promote" else stages.roll_back
+    act(decision, run_id(asked.event_id()), version, reason)
+    return Done(text=f"version {version} is the champion of {state.model}")
+
+
+def _retrain(decision: Decision, asked: OperatorRequested) -> Done:
+    run = decision.state.run
+    if run is not None:
+        raise InvalidInput(
+            f"retrain: {run.id} ({run.stage}) is in progress; accepted: when it has ended"
+        )
+    reason = f"{asked.by}: {asked.reason}"
+    fired = triggers.Fired("operator", asked.event_id(), reason, decision.state.last_run_data_time)
+    triggers.start(decision, fired)
+    started = decision.state.run
+    assert started is not None
+    return Done(
+        text=f"{started.id} began: version {started.version} is being trained", run=started.id
+    )
+
+
+def _previous(decision: Decision) -> int:
+    past = decision.state.past_champions
+    if not past:
+        raise InvalidInput("rollback: there was no champion before; accepted: after a promotion")
+    return past[-1]

@@ -1,0 +1,107 @@
+"""A decision under way: the state as it becomes, and the events it says."""
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from driftloop.contracts.events import AnyEvent, ModelRetired, RunFinished, Verdict
+from driftloop.contracts.headers import Origin
+from driftloop.contracts.state import ModelState, Pending, Run, Shadow, Stage
+from driftloop.modelspec import durations
+from driftloop.modelspec.spec import Registered, Spec
+
+HISTORY = 50
+SEEN = 512
+PAST_CHAMPIONS = 10
+
+
+class Context(NamedTuple):
+    """What a decision may know besides the state: the spec, the wall clock, and where the logs stand."""
+
+    registered: Registered
+    now: float
+    scored_seq: int
+    outcomes_seq: int
+
+    @property
+    def spec(self) -> Spec:
+        """The model's spec."""
+        return self.registered.spec
+
+
+class Decision:
+    """Collects changes of one model's state and the events that tell of them."""
+
+    def __init__(self, state: ModelState, context: Context, origin: Origin) -> None:
+        self.state = state
+        self.context = context
+        self._origin = origin
+        self._said: list[AnyEvent] = []
+
+    @property
+    def spec(self) -> Spec:
+        """The model's spec."""
+        return self.context.spec
+
+    def change(self, **fields: Any) -> None:
+        """Replace fields of the state."""
+        self.state = msgspec.structs.replace(self.state, **fields)
+
+    def say(self, event: AnyEvent) -> None:
+        """Add an event to the outbox."""
+        self._said.append(event)
+
+    def result(self, seen: str = "") -> ModelState:
+        """The state to be written, outbox included."""
+        pending = tuple(Pending(event=event, origin=self._origin) for event in self._said)
+        ids = (*self.state.seen, seen)[-SEEN:] if seen else self.state.seen
+        return msgspec.structs.replace(self.state, outbox=pending, seen=ids)
+
+    def stage(self, stage: Stage) -> None:
+        """The run enters a stage, with its deadline on the wall clock."""
+        assert self.state.run is not None
+        limit = {
+            "shadowing": self.spec.shadow.max_duration,
+            "probation": self.spec.probation.max_duration,
+        }.get(stage, self.spec.limits.stage_deadline)
+        deadline = self.context.now + durations.seconds(limit)
+        self.change(run=msgspec.structs.replace(self.state.run, stage=stage, deadline=deadline))
+
+    def version_stage(self, version: int, stage: str, **fields: Any) -> None:
+        """A version gets as far as `stage`."""
+        known = self.state.versions.get(version)
+        if known is not None:
+            changed = msgspec.structs.replace(known, stage=stage, **fields)
+            self.change(versions={**self.state.versions, version: changed})
+
+    def retire(self, version: int, reason: str) -> None:
+        """A version answers no more."""
+        run = self.state.run
+        self.change(shadows=tuple(s for s in self.state.shadows if s.version != version))
+        self.version_stage(version, "retired")
+        self.say(
+            ModelRetired(
+                model=self.state.model, run=run.id if run else "", version=version, reason=reason
+            )
+        )
+
+    def finish(self, verdict: Verdict, reason: str) -> None:
+        """The run ends; its shadows, if any are left, end with it."""
+        run = self.state.run
+        assert run is not None
+        ended = msgspec.structs.replace(
+            run, verdict=verdict, outcome=reason, finished=self.context.now
+        )
+        kept: tuple[Shadow, ...] = tuple(s for s in self.state.shadows if s.run != run.id)
+        history: tuple[Run, ...] = (*self.state.history, ended)[-HISTORY:]
+        self.change(run=None, shadows=kept, history=history)
+        self.say(
+            RunFinished(
+                model=self.state.model,
+                run=run.id,
+                trigger=run.trigger,
+                version=run.version,
+                verdict=verdict,
+                reason=reason,
+            )
+        )

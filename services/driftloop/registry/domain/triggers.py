@@ -1,0 +1,145 @@
+"""What starts a run: triggers, the cool-down, and triggers that have to wait."""
+
+from typing import NamedTuple
+
+from driftloop.contracts.events import (
+    AnyEvent,
+    DataAccumulated,
+    DriftDetected,
+    PerformanceDegraded,
+    RetrainRequested,
+    Trigger,
+    TriggerDeclined,
+)
+from driftloop.contracts.names import run_id
+from driftloop.contracts.state import Deferred, Run
+from driftloop.modelspec import durations
+from driftloop.registry.domain.decision import Decision
+
+
+class Fired(NamedTuple):
+    """A trigger as the decision sees it; times in milliseconds on the clock of the data."""
+
+    trigger: Trigger
+    id: str
+    reason: str
+    data_time: int
+    since_time: int = 0
+
+
+def fired(event: AnyEvent) -> Fired:
+    """The trigger an event is."""
+    if isinstance(event, PerformanceDegraded):
+        reason = f"{event.loss} of version {event.version} rose from {event.before:.4f} to {event.after:.4f}"
+        return Fired("degraded", event.event_id(), reason, event.data_time, event.since_time)
+    if isinstance(event, DriftDetected):
+        what = (
+            f"{event.shift} shift of {event.feature}" if event.feature else f"{event.shift} shift"
+        )
+        reason = f"{what}: mean {event.before:.4g} to {event.after:.4g}"
+        return Fired("drift", event.event_id(), reason, event.data_time, event.since_time)
+    assert isinstance(event, DataAccumulated)
+    return Fired("new_data", event.event_id(), f"{event.rows} labelled rows", event.data_time)
+
+
+def on_trigger(decision: Decision, trigger: Fired) -> None:
+    """Start a run, put the trigger off, or decline it and say why."""
+    state, spec = decision.state, decision.spec
+    if not state.champion and trigger.trigger != "operator":
+        if state.run is None and trigger.trigger == "new_data":
+            start(decision, trigger._replace(trigger="bootstrap"))
+        return
+    if trigger.trigger != "operator" and trigger.trigger not in spec.triggers.on:
+        _decline(decision, trigger, f"the spec's triggers are {', '.join(spec.triggers.on)}")
+        return
+    not_before = state.last_run_data_time + durations.milliseconds(spec.triggers.cooldown)
+    cooling = trigger.trigger != "operator" and trigger.data_time < not_before
+    if state.run is None and not cooling:
+        start(decision, trigger)
+    elif trigger.trigger in ("drift", "degraded", "operator"):
+        _defer(decision, trigger, not_before)
+    else:
+        _decline(decision, trigger, "the cool-down is on" if cooling else "a run is in progress")
+
+
+def _decline(decision: Decision, trigger: Fired, reason: str) -> None:
+    decision.say(
+        TriggerDeclined(
+            model=decision.state.model,
+            data_time=trigger.data_time,
+            trigger=trigger.trigger,
+            trigger_id=trigger.id,
+            reason=reason,
+        )
+    )
+
+
+def _defer(decision: Decision, trigger: Fired, not_before: int) -> None:
+    """Keep the strongest case for a run: a degraded model before a drifted one, else the first."""
+    kept = decision.state.deferred
+    if kept is not None and not (kept.trigger == "drift" and trigger.trigger == "degraded"):
+        _decline(decision, trigger, f"{kept.trigger} of before is already waiting to start a run")
+        return
+    deferred = Deferred(
+        trigger=trigger.trigger,
+        trigger_id=trigger.id,
+        reason=trigger.reason,
+        since_time=trigger.since_time,
+        data_time=trigger.data_time,
+        not_before=not_before,
+    )
+    decision.change(deferred=deferred)
+
+
+def on_clock(decision: Decision, data_time: int) -> None:
+    """The data's clock moved on: a trigger that waited may start its run now."""
+    waiting = decision.state.deferred
+    if waiting is None or decision.state.run is not None:
+        return
+    not_before = decision.state.last_run_data_time + durations.milliseconds(
+        decision.spec.triggers.cooldown
+    )
+    if waiting.trigger != "operator" and data_time < not_before:
+        return
+    decision.change(deferred=None)
+    reason = f"{waiting.reason} (waited for the cool-down or the run before)"
+    start(
+        decision,
+        Fired(waiting.trigger, waiting.trigger_id, reason, data_time, waiting.since_time),
+    )
+
+
+def start(decision: Decision, trigger: Fired) -> None:
+    """A run begins: its candidate's version is reserved, the trainer is asked."""
+    state = decision.state
+    run = Run(
+        id=run_id(trigger.id),
+        trigger=trigger.trigger,
+        trigger_id=trigger.id,
+        reason=trigger.reason,
+        version=state.next_version,
+        stage="training",
+        deadline=0.0,
+        started=decision.context.now,
+        cause=trigger.id,
+    )
+    decision.change(
+        run=run,
+        next_version=state.next_version + 1,
+        runs_started=state.runs_started + 1,
+        last_run_data_time=max(trigger.data_time, state.last_run_data_time),
+        last_run_wall_time=decision.context.now,
+    )
+    decision.stage("training")
+    decision.say(
+        RetrainRequested(
+            model=state.model,
+            data_time=trigger.data_time,
+            run=run.id,
+            trigger=run.trigger,
+            reason=run.reason,
+            version=run.version,
+            spec_revision=decision.context.registered.revision,
+            since_time=trigger.since_time,
+        )
+    )

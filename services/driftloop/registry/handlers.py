@@ -1,0 +1,147 @@
+"""Control events, the data's clock, the wall clock and operators' commands, each into one decision."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from driftloop.bus.bus import Bus
+from driftloop.bus.requests import Reply, Request
+from driftloop.contracts import codec
+from driftloop.contracts.errors import DriftloopError, InvalidInput
+from driftloop.contracts.events import AnyEvent, ScheduleDue, SpecRegistered
+from driftloop.contracts.headers import Origin
+from driftloop.contracts.names import check_model_name, new_id, run_id
+from driftloop.contracts.requests import Command, Done
+from driftloop.contracts.state import ModelState
+from driftloop.contracts.stats import JoinStats
+from driftloop.modelspec import durations
+from driftloop.modelspec.check import check
+from driftloop.modelspec.spec import Registered, Spec
+from driftloop.registry.domain import commands, stages, triggers
+from driftloop.registry.domain.decision import Decision
+from driftloop.registry.settings import RegistrySettings
+from driftloop.registry.store import Ledger
+
+log = logging.getLogger(__name__)
+
+
+class Registry:
+    """The keeper of all models."""
+
+    def __init__(self, bus: Bus, settings: RegistrySettings) -> None:
+        self._bus = bus
+        self._settings = settings
+        self._ledger = Ledger(bus)
+
+    async def on_trigger(self, event: AnyEvent, origin: Origin) -> Sequence[AnyEvent]:
+        """An alarm, or new data: may start a run."""
+        fired = triggers.fired(event)
+        await self._ledger.decide(
+            event.model, origin, lambda d: triggers.on_trigger(d, fired), seen=event.event_id()
+        )
+        return ()
+
+    async def on_run_event(self, event: AnyEvent, origin: Origin) -> Sequence[AnyEvent]:
+        """A fact about a run: may move it to its next stage."""
+
+        def decide(decision: Decision) -> None:
+            stages.on_run_event(decision, event)
+
+        await self._ledger.decide(event.model, origin, decide, seen=event.event_id())
+        return ()
+
+    async def on_command(self, request: Request) -> Reply:
+        """An operator's command."""
+        model = check_model_name(request.subject.split(".", 1)[1])
+        try:
+            command = msgspec.msgpack.decode(request.payload, type=Command)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise InvalidInput(f"command: {error}; accepted: a MessagePack Command") from error
+        command = msgspec.structs.replace(command, request=command.request or new_id())
+        if command.command == "register":
+            done = await self._register(model, command)
+        else:
+            await self._bus.spec(model)
+            done = await self._ledger.decide(
+                model,
+                Origin(),
+                lambda d: commands.on_command(d, command),
+                seen=f"command:{command.request}",
+            ) or Done(text="this request was carried out before")
+        return Reply(payload=msgspec.msgpack.encode(done))
+
+    async def _register(self, model: str, command: Command) -> Done:
+        try:
+            spec = check(msgspec.msgpack.decode(command.spec, type=Spec))
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise InvalidInput(f"spec: {error}; accepted: a MessagePack Spec") from error
+        if spec.name != model:
+            raise InvalidInput(f"name: {spec.name!r} is not the model asked for; accepted: {model}")
+        entry = await self._bus.specs.read(model)
+        if entry.value is not None and entry.value.spec == spec:
+            text = f"spec of {model} is unchanged at revision {entry.value.revision}"
+            return Done(text=text, revision=entry.value.revision)
+        revision = (entry.value.revision if entry.value else 0) + 1
+        registered = Registered(spec=spec, revision=revision, by=command.by, at=time.time())
+        await self._bus.specs.write(model, registered, entry.revision)
+        await self._bus.emit(SpecRegistered(model=model, revision=revision, by=command.by))
+        return Done(text=f"spec of {model} is registered as revision {revision}", revision=revision)
+
+    async def on_data_clock(self, stats: JoinStats) -> None:
+        """The label join says how far the data's clock is: triggers that wait may start now."""
+        state = await self._bus.models.get(stats.about)
+        if state is None or state.deferred is None or state.run is not None:
+            return
+        trigger_id = state.deferred.trigger_id
+
+        def decide(decision: Decision) -> None:
+            triggers.on_clock(decision, stats.data_time)
+
+        origin = Origin(correlation=run_id(trigger_id), causation=trigger_id)
+        await self._ledger.decide(stats.about, origin, decide)
+
+    async def run(self) -> None:
+        """Say what was left unsaid, then look at deadlines and schedules until the service stops."""
+        await self._ledger.settle()
+        await self._bus.hear("stats.join.*", self._clock_message)
+        while not self._bus.stopping.is_set():
+            for model in await self._bus.models.keys():
+                state = await self._bus.models.get(model)
+                if state is not None:
+                    await self._tick(model, state)
+            await asyncio.sleep(self._settings.tick_seconds)
+
+    async def _clock_message(self, message: object) -> None:
+        try:
+            stat = codec.decode_stat(getattr(message, "data", b""))
+            if isinstance(stat, JoinStats):
+                await self.on_data_clock(stat)
+        except DriftloopError as error:
+            log.warning("data clock: %s", error)
+
+    async def _tick(self, model: str, state: ModelState) -> None:
+        now = time.time()
+        if state.run is not None and now >= state.run.deadline:
+            await self._ledger.decide(model, Origin(causation=state.run.cause), stages.on_deadline)
+            return
+        spec = (await self._bus.spec(model)).spec
+        due = state.last_run_wall_time + durations.seconds(spec.triggers.every)
+        if "schedule" in spec.triggers.on and state.champion and not state.run and now >= due:
+            await self._scheduled(model, state)
+
+    async def _scheduled(self, model: str, state: ModelState) -> None:
+        number = state.runs_started + 1
+        event = ScheduleDue(model=model, number=number, data_time=state.last_run_data_time)
+
+        def decide(decision: Decision) -> None:
+            decision.say(event)
+            reason = f"every {decision.spec.triggers.every}"
+            triggers.start(
+                decision, triggers.Fired("schedule", event.event_id(), reason, event.data_time)
+            )
+
+        origin = Origin(correlation=run_id(event.event_id()), causation=event.event_id())
+        await self._ledger.decide(model, origin, decide, seen=event.event_id())

@@ -1,0 +1,6 @@
+"""`python -m driftloop.telemetry`."""
+
+from driftloop.runtime.serve import main
+from driftloop.telemetry.app import SERVICE
+
+main(SERVICE)

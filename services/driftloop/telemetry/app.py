@@ -1,0 +1,44 @@
+"""Wiring of telemetry."""
+
+from driftloop.bus.bus import Bus
+from driftloop.contracts.events import SpecRegistered
+from driftloop.contracts.requests import QUERY_SQL
+from driftloop.runtime.service import Service, Wired
+from driftloop.telemetry import handlers
+from driftloop.telemetry.handlers import Answers, work
+from driftloop.telemetry.http import http_app
+from driftloop.telemetry.settings import TelemetrySettings
+from driftloop.telemetry.store import Store
+
+
+async def wire(settings: TelemetrySettings, bus: Bus) -> Wired:
+    """Hears everything, and answers questions in SQL."""
+    store = Store(settings, bus)
+    answers = Answers(store, bus.connection.nc.max_payload)
+    hears = [
+        work(
+            store,
+            "ROWS",
+            "telemetry-rows",
+            handlers.row_batch,
+            "rows.*.valid.*",
+            "rows.*.quarantined.*",
+        ),
+        work(store, "LABELS", "telemetry-labels", handlers.label_batch, "labels.*.received.*"),
+        work(store, "SCORED", "telemetry-scored", handlers.scored_batch, "scored.*.*"),
+        work(store, "OUTCOMES", "telemetry-outcomes", handlers.outcome_batch, "outcomes.*.*"),
+        work(store, "EVENTS", "telemetry-events", handlers.event, "events.>"),
+        work(store, "STATS", "telemetry-stats", handlers.stat, "stats.>"),
+        work(store, "DEAD", "telemetry-dead", handlers.dead, "dead.*.*"),
+    ]
+    await bus.control({SpecRegistered: answers.registered})
+    await bus.serve(QUERY_SQL, answers.sql)
+    return Wired(
+        tasks=[store.keep_open(), *(bus.work(heard) for heard in hears)],
+        http=http_app(answers),
+        problem=store.problem,
+        close=store.close,
+    )
+
+
+SERVICE = Service(name="telemetry", settings=TelemetrySettings, wire=wire)

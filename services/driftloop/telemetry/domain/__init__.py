@@ -1,0 +1,1 @@
+"""What telemetry decides: a message's rows, which questions may be asked, what a view shows."""

@@ -1,0 +1,181 @@
+"""ClickHouse on a thread of its own: chDB in this process, or a server by URL.
+
+chDB takes one thread at a time and one process a folder, and has no async client; so one thread
+owns both connections, the one that writes and the one that answers questions, which ClickHouse
+itself keeps from writing (`readonly`).
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+import pyarrow as pa
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
+
+from driftloop.contracts.errors import InvalidInput, Reject, Retry
+from driftloop.telemetry.domain.question import HARMLESS, check_question, first_line
+from driftloop.telemetry.schema import migrations
+from driftloop.telemetry.settings import TelemetrySettings
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CONNECT_SECONDS: Final = 5
+ANSWER_SECONDS: Final = 20
+BAD_DATA: Final = frozenset({6, 25, 26, 27, 33, 41, 53, 70, 117, 321, 349, 407})
+"""Codes of ClickHouse that are about the values of an insert: trying again cannot help."""
+BUSY: Final = frozenset({202, 209, 210, 242, 243, 252})
+"""Codes about the state of ClickHouse (line, load, disk), not about what was asked of it."""
+
+
+class Unreachable(Retry):
+    """ClickHouse does not answer, or cannot do it now."""
+
+
+class Engine:
+    """The tables. Open it first, and again after `Unreachable`."""
+
+    def __init__(self, settings: TelemetrySettings) -> None:
+        self._settings = settings
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="clickhouse")
+        self._writer: Client | None = None
+        self._reader: Client | None = None
+        self._outreaching: frozenset[str] = frozenset()
+        self.embedded = not settings.clickhouse_url
+
+    @property
+    def place(self) -> str:
+        """Where the tables are, without a password."""
+        if self.embedded:
+            return f"chDB in {self._settings.path}"
+        url = urlsplit(self._settings.clickhouse_url)
+        return f"{url.hostname}:{url.port or 8123}"
+
+    async def open(self) -> None:
+        """Connect and bring the tables up to date; raises `Unreachable`."""
+        await self._run(self._open)
+
+    async def insert(self, table: str, rows: pa.Table) -> None:
+        """Insert; returns when ClickHouse has them. Raises `Reject` for values it cannot hold."""
+        await self._run(lambda: self._need(self._writer).insert_arrow(table, rows))
+
+    async def command(self, statement: str) -> None:
+        """Carry out a statement of ours; raises `Reject` if ClickHouse will not have it."""
+        await self._run(lambda: self._command(statement))
+
+    async def ask(self, sql: str) -> pa.Table:
+        """The answer to somebody's question; raises `InvalidInput` with what is wrong with it."""
+        return await self._run(lambda: self._ask(sql))
+
+    async def ping(self) -> None:
+        """Raise `Unreachable` if ClickHouse does not answer."""
+        await self._run(lambda: self._need(self._writer).command("SELECT 1"))
+
+    async def close(self) -> None:
+        """Finish what is under way and disconnect."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        self._thread.shutdown()
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, work)
+        except DatabaseError as error:
+            if error.code in BAD_DATA:
+                raise Reject(first_line(str(error))) from error
+            raise Unreachable(f"ClickHouse: {first_line(str(error))}", delay=2.0) from error
+        except (ClickHouseError, OSError) as error:
+            raise Unreachable(f"ClickHouse: {first_line(str(error))}", delay=2.0) from error
+
+    def _command(self, statement: str) -> None:
+        try:
+            self._need(self._writer).command(statement)
+        except DatabaseError as error:
+            if _busy(error):
+                raise
+            raise Reject(first_line(str(error))) from error
+
+    def _open(self) -> None:
+        self._close()
+        self._writer = self._connect({})
+        applied = self._applied()
+        for version, name, statements in migrations():
+            if version not in applied:
+                log.info("clickhouse: migration %s", name)
+                for statement in statements:
+                    self._writer.command(statement)
+                self._writer.insert("schema_migrations", [[version, name]], ["version", "name"])
+        self._reader = self._connect(self._limits())
+        found = self._writer.query("SELECT name FROM system.table_functions").result_columns
+        self._outreaching = frozenset(n.lower() for n in found[0] if n not in HARMLESS)
+
+    def _applied(self) -> set[int]:
+        self._need(self._writer).command(
+            "CREATE TABLE IF NOT EXISTS schema_migrations (version UInt32, name String,"
+            " applied DateTime64(3, 'UTC') DEFAULT now64(3)) ENGINE = ReplacingMergeTree"
+            " ORDER BY version"
+        )
+        rows = self._need(self._writer).query("SELECT version FROM schema_migrations").result_rows
+        return {int(row[0]) for row in rows}
+
+    def _limits(self) -> dict[str, Any]:
+        """What a question may do and cost; `readonly` is last: nothing can be set after it."""
+        return {
+            "max_execution_time": self._settings.query_seconds,
+            "max_memory_usage": self._settings.query_memory_mb << 20,
+            "max_result_rows": self._settings.query_rows,
+            "result_overflow_mode": "break",
+            "enable_extended_results_for_datetime_functions": 1,
+            "readonly": 1,
+        }
+
+    def _connect(self, settings: dict[str, Any]) -> Client:
+        if self.embedded:
+            Path(self._settings.path).mkdir(parents=True, exist_ok=True)
+            return clickhouse_connect.get_client(
+                interface="chdb", path=self._settings.path, settings=settings
+            )
+        return clickhouse_connect.get_client(
+            dsn=self._settings.clickhouse_url,
+            settings=settings,
+            connect_timeout=CONNECT_SECONDS,
+            send_receive_timeout=ANSWER_SECONDS,
+        )
+
+    def _ask(self, sql: str) -> pa.Table:
+        try:
+            asked = self._need(self._writer).query(
+                "SELECT formatQuerySingleLine({sql:String})", parameters={"sql": sql}
+            )
+            question = check_question(str(asked.result_rows[0][0]), self._outreaching)
+            answer = self._need(self._reader).raw_query(question, fmt="ArrowStream")
+            with pa.ipc.open_stream(answer) as reader:
+                return reader.read_all()
+        except DatabaseError as error:
+            if _busy(error):
+                raise
+            raise InvalidInput(f"sql: {first_line(str(error))}") from error
+        except pa.ArrowException as error:
+            raise InvalidInput("sql: gives no table; accepted: a statement with rows") from error
+
+    def _need(self, client: Client | None) -> Client:
+        if client is None:
+            raise Unreachable(f"ClickHouse ({self.place}) is not open yet", delay=2.0)
+        return client
+
+    def _close(self) -> None:
+        clients, self._writer, self._reader = (self._writer, self._reader), None, None
+        for client in clients:
+            if client is not None:
+                client.close()
+
+
+def _busy(error: DatabaseError) -> bool:
+    return isinstance(error, OperationalError) or error.code is None or error.code in BUSY

@@ -1,0 +1,1 @@
+"""Which rows of the log a candidate is trained on."""

@@ -1,0 +1,93 @@
+"""From the spec's estimator to a scikit-learn pipeline; run as a module it checks that this works.
+
+The model's input is one float32 matrix: numbers as they are, categories as their position in the spec's
+list, NaN for a missing value. Run in a child process only: it imports whatever the spec names.
+"""
+
+import importlib
+import inspect
+import json
+import sys
+from typing import Any, Final
+
+from sklearn.base import BaseEstimator
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline
+
+DEFAULT_PARAMETERS: Final[dict[str, Any]] = {
+    "learning_rate": 0.06,
+    "max_iter": 120,
+    "max_leaf_nodes": 24,
+    "min_samples_leaf": 60,
+    "l2_regularization": 5.0,
+}
+ACCEPTED: Final = "'default', the dotted path of a scikit-learn estimator, or 'module:function' returning a pipeline"
+
+
+class EstimatorError(ValueError):
+    """The estimator of a spec cannot be built; the text names it, its parameters and what is accepted."""
+
+
+def build(estimator: str, parameters: dict[str, Any], task: str, seed: int) -> BaseEstimator:
+    """The unfitted estimator; `seed` goes to every `random_state` that the parameters leave open."""
+    if estimator == "default":
+        made = _default({**DEFAULT_PARAMETERS, **parameters}, task)
+    else:
+        made = _call(_find(estimator), estimator, parameters)
+    if not hasattr(made, "fit") or not hasattr(made, "get_params"):
+        raise EstimatorError(
+            f"training.estimator: {estimator!r} is a {type(made).__name__}; accepted: {ACCEPTED}"
+        )
+    open_states = {
+        name: seed
+        for name, value in made.get_params(deep=True).items()
+        if name.split("__")[-1] == "random_state" and value is None
+    }
+    return made.set_params(**open_states)
+
+
+def _default(parameters: dict[str, Any], task: str) -> BaseEstimator:
+    """Impute and boost: missing values and unseen categories become values of their own below the range."""
+    boost = (
+        HistGradientBoostingClassifier
+        if task == "classification"
+        else HistGradientBoostingRegressor
+    )
+    model = _call(boost, "default", parameters)
+    return Pipeline([("impute", SimpleImputer(strategy="median")), ("boost", model)])
+
+
+def _find(estimator: str) -> Any:
+    module, _, name = estimator.rpartition(":" if ":" in estimator else ".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise EstimatorError(
+            f"training.estimator: {estimator!r} cannot be found ({error}); accepted: {ACCEPTED}"
+        ) from error
+
+
+def _call(make: Any, estimator: str, parameters: dict[str, Any]) -> Any:
+    try:
+        return make(**parameters)
+    except TypeError as error:
+        known = ", ".join(inspect.signature(make).parameters)
+        raise EstimatorError(
+            f"training.parameters: {parameters} do not fit {estimator} ({error}); accepted: {known}"
+        ) from error
+
+
+def main() -> int:
+    """`python -m driftloop.trainer.estimators ESTIMATOR [PARAMETERS AS JSON]`: exit code 0 if it can be built."""
+    parameters = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
+    try:
+        build(sys.argv[1], parameters, "classification", 0)
+    except EstimatorError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,148 @@
+"""One request for a retrain in; the training that started, and a candidate or a failure, out."""
+
+import io
+import logging
+from collections.abc import AsyncIterator
+
+import msgspec
+import numpy as np
+
+from driftloop.artifacts.store import Artifacts
+from driftloop.bus.bus import Bus
+from driftloop.contracts import subjects
+from driftloop.contracts.errors import InvalidInput
+from driftloop.contracts.events import (
+    AnyEvent,
+    CandidateTrained,
+    Manifest,
+    RetrainRequested,
+    TrainingFailed,
+    TrainingStarted,
+)
+from driftloop.contracts.headers import Origin
+from driftloop.modelspec import durations
+from driftloop.modelspec.spec import Spec
+from driftloop.runtime import metrics
+from driftloop.runtime.child import ChildFailed, Children
+from driftloop.trainer import dataset
+from driftloop.trainer.settings import TrainerSettings
+from driftloop.trainer.tasks import FitResult, FitTask
+
+log = logging.getLogger(__name__)
+
+FITS = metrics.counter("fits", "Trainings by how they ended", ["model", "result"])
+FIT_SECONDS = metrics.counter("fit_seconds", "Time spent fitting and converting", ["model"])
+
+PRELOAD = ("driftloop.trainer.fitting",)
+
+
+class Trainer:
+    """Trains one candidate at a time."""
+
+    def __init__(self, bus: Bus, settings: TrainerSettings) -> None:
+        self._bus = bus
+        self._artifacts = Artifacts(bus)
+        self._children = Children(PRELOAD, {"OMP_NUM_THREADS": str(settings.threads)})
+
+    async def on_retrain(self, event: RetrainRequested, _: Origin) -> AsyncIterator[AnyEvent]:
+        """Fix the training set, say so, fit, say what came of it."""
+        spec = (await self._bus.spec(event.model)).spec
+        try:
+            train, holdout, why = await self._rows(spec, event)
+            yield TrainingStarted(
+                model=event.model,
+                data_time=event.data_time,
+                run=event.run,
+                version=event.version,
+                train=train.dataset,
+                holdout=holdout.dataset,
+                window=why,
+            )
+            limit = durations.seconds(spec.training.time_limit)
+            fit = await self._children.run(limit, _fit, _task(spec, train, holdout))
+            manifest = await self._keep(spec, event, fit, (train, holdout), why)
+        except (InvalidInput, ChildFailed) as error:
+            FITS.labels(event.model, "failed").inc()
+            yield TrainingFailed(
+                model=event.model,
+                data_time=event.data_time,
+                run=event.run,
+                version=event.version,
+                reason=f"training: {error}",
+            )
+            return
+        FITS.labels(event.model, "trained").inc()
+        FIT_SECONDS.labels(event.model).inc(fit.seconds)
+        yield CandidateTrained(
+            model=event.model,
+            data_time=event.data_time,
+            run=event.run,
+            version=event.version,
+            manifest=manifest,
+            manifest_sha256=await self._artifacts.put(msgspec.json.encode(manifest)),
+        )
+
+    async def _rows(
+        self, spec: Spec, event: RetrainRequested
+    ) -> tuple[dataset.Rows, dataset.Rows, str]:
+        """The rows of this run: those it had before, if it is a second attempt."""
+        subject = subjects.event(event.model, TrainingStarted.kind)
+        last = await self._bus.log.last("EVENTS", subject)
+        before = last.event() if last is not None else None
+        if isinstance(before, TrainingStarted) and before.run == event.run:
+            log.info("%s: second attempt at %s", event.model, event.run)
+            train = await dataset.rebuild(self._bus, event.model, before.train)
+            holdout = await dataset.rebuild(self._bus, event.model, before.holdout)
+            return train, holdout, before.window
+        return await dataset.newest(self._bus, spec.name, spec.training, event.since_time)
+
+    async def _keep(
+        self,
+        spec: Spec,
+        event: RetrainRequested,
+        fit: FitResult,
+        rows: tuple[dataset.Rows, dataset.Rows],
+        why: str,
+    ) -> Manifest:
+        answers = io.BytesIO()
+        np.save(answers, fit.answers, allow_pickle=False)
+        return Manifest(
+            model=event.model,
+            version=event.version,
+            model_sha256=await self._artifacts.put(fit.model),
+            model_bytes=len(fit.model),
+            train=rows[0].dataset,
+            holdout=rows[1].dataset,
+            holdout_answers_sha256=await self._artifacts.put(answers.getvalue()),
+            snapshot_sha256=await self._artifacts.put(dataset.snapshot(rows)),
+            spec_revision=event.spec_revision,
+            features=tuple(f.name for f in spec.features),
+            width=spec.width,
+            estimator=fit.estimator,
+            window=why,
+            metrics=fit.metrics,
+            seconds=fit.seconds,
+            cpu_seconds=fit.cpu_seconds,
+            environment=fit.environment,
+        )
+
+
+def _task(spec: Spec, train: dataset.Rows, holdout: dataset.Rows) -> FitTask:
+    return FitTask(
+        estimator=spec.training.estimator,
+        parameters=dict(spec.training.parameters),
+        task=spec.task,
+        classes=spec.target.classes,
+        seed=spec.training.seed,
+        features=train.features,
+        labels=train.labels,
+        holdout=holdout.features,
+        holdout_labels=holdout.labels,
+    )
+
+
+def _fit(task: FitTask) -> FitResult:
+    """Runs in the child: scikit-learn is imported there, not in the service."""
+    from driftloop.trainer.fitting import fit
+
+    return fit(task)

@@ -1,0 +1,109 @@
+"""The offline gate: named checks of a candidate on a holdout that is newer than its training rows."""
+
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from driftloop.contracts.events import Gate, Manifest
+from driftloop.modelspec.spec import Slice, Spec
+from driftloop.modelspec.losses import Floats, baseline_answers, row_loss
+
+Matrix = NDArray[np.float32]
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What onnxruntime did: answers (rows, width), finite answers to edge inputs, seconds a row alone."""
+
+    answers: Matrix
+    edge_rows: int
+    edge_finite: int
+    latency_seconds: float
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the gates look at; `champion` holds the champion's answers to the same rows, or None."""
+
+    manifest: Manifest
+    features: Matrix
+    labels: Floats
+    reference: Matrix
+    measured: Measured
+    champion: Matrix | None
+
+
+def judge(spec: Spec, case: Case) -> tuple[Gate, ...]:
+    """Every gate with its number, bound and verdict, in the order a person would ask."""
+    return tuple(_gates(spec, case))
+
+
+def reason(gates: tuple[Gate, ...]) -> str:
+    """Why a candidate was rejected, in words."""
+    return "; ".join(
+        f"{g.name}: {g.value:.4g} is beyond {g.bound:.4g}{f' ({g.detail})' if g.detail else ''}"
+        for g in gates
+        if not g.passed
+    )
+
+
+def _gates(spec: Spec, case: Case) -> Iterator[Gate]:
+    bounds, manifest = spec.gates, case.manifest
+    yield _at_most("size_mb", manifest.model_bytes / 2**20, bounds.size_mb, "")
+    yield _parity(spec, case)
+    edges = case.measured
+    detail = f"{edges.edge_rows} inputs with missing, extreme and unseen values"
+    yield _at_most("edge_inputs_not_finite", edges.edge_rows - edges.edge_finite, 0, detail)
+    yield _at_most("latency_ms", edges.latency_seconds * 1e3, bounds.latency_ms, "one row, median")
+    loss = row_loss(spec)
+    candidate = loss(case.measured.answers, case.labels)
+    rows = f"{spec.loss} on {len(candidate)} rows"
+    base = loss(baseline_answers(manifest.metrics, spec.width, len(candidate)), case.labels)
+    yield _relative("loss_to_baseline", candidate, base, -bounds.baseline_gain, rows)
+    if case.champion is not None:
+        champion = loss(case.champion, case.labels)
+        yield _relative("loss_to_champion", candidate, champion, bounds.loss_tolerance, rows)
+        yield from _slices(spec, case, candidate, champion)
+
+
+def _slices(spec: Spec, case: Case, candidate: Floats, champion: Floats) -> Iterator[Gate]:
+    for part in spec.slices:
+        rows = _rows_of(spec, part, case.features)
+        count = int(rows.sum())
+        if count >= spec.gates.min_slice_rows:
+            name = f"slice:{part.name}"
+            detail = f"{spec.loss} on {count} rows"
+            bound = spec.gates.slice_tolerance
+            yield _relative(name, candidate[rows], champion[rows], bound, detail)
+
+
+def _rows_of(spec: Spec, part: Slice, features: Matrix) -> NDArray[np.bool_]:
+    at = next(i for i, f in enumerate(spec.features) if f.name == part.feature)
+    feature = spec.features[at]
+    if feature.type == "category":
+        return features[:, at] == feature.categories.index(str(part.value))
+    return features[:, at] == np.float32(part.value)
+
+
+def _parity(spec: Spec, case: Case) -> Gate:
+    answers = case.measured.answers
+    if answers.shape != case.reference.shape:
+        detail = f"answers of shape {answers.shape}, scikit-learn's are {case.reference.shape}"
+        return Gate(name="parity", value=np.inf, bound=0.0, passed=False, detail=detail)
+    scale = spec.target.scale if spec.task == "regression" else 1.0
+    apart = np.abs(answers.astype(np.float64) - case.reference) / scale
+    worst = float(apart.max(initial=0.0)) if np.isfinite(apart).all() else float("inf")
+    detail = f"onnxruntime against scikit-learn on {len(answers)} rows"
+    return _at_most("parity", worst, spec.gates.parity, detail)
+
+
+def _relative(name: str, candidate: Floats, other: Floats, bound: float, detail: str) -> Gate:
+    """How much larger the candidate's mean loss is than the other's, as a share of the other's."""
+    mine, theirs = float(candidate.mean()), float(other.mean())
+    value = mine / theirs - 1.0 if theirs > 0 else float(mine > 0)
+    return _at_most(name, value, bound, f"{detail}: {mine:.5f} against {theirs:.5f}")
+
+
+def _at_most(name: str, value: float, bound: float, detail: str) -> Gate:
+    passed = bool(np.isfinite(value)) and value <= bound
+    return Gate(name=name, value=float(value), bound=bound, passed=passed, detail=detail)

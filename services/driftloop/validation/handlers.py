@@ -1,0 +1,84 @@
+"""Checks batches of rows against the contract of their model."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+import msgspec
+import pyarrow as pa
+
+from driftloop.bus.bus import Bus
+from driftloop.bus.messages import Delivered, Outgoing, derived_message
+from driftloop.contracts import headers, subjects
+from driftloop.contracts.subjects import RowState
+from driftloop.modelspec.contract import Contract
+from driftloop.runtime import metrics
+
+ROWS: Final = metrics.counter(
+    "validation_rows",
+    "Rows checked: received, and of these valid, quarantined or a duplicate within their batch",
+    ["model", "state"],
+)
+
+
+class RowChecks:
+    """Rows as they were received in, valid and quarantined rows out."""
+
+    def __init__(self, bus: Bus, batch_bytes: int, clock: Callable[[], float] = time.time) -> None:
+        self._bus = bus
+        self._batch_bytes = batch_bytes
+        self._clock = clock
+        self._contracts: dict[str, tuple[int, Contract]] = {}
+
+    async def check(self, messages: Sequence[Delivered]) -> list[Outgoing]:
+        """What there is to say about a group of batches."""
+        said: list[Outgoing] = []
+        for message in messages:
+            contract = await self._contract(message.model)
+            said += self._check(contract, message)
+        return said
+
+    def _check(self, contract: Contract, message: Delivered) -> Iterator[Outgoing]:
+        rows = message.batch()
+        checked = contract.check(rows, int(self._clock() * 1000))
+        yield from self._derived("valid", checked.valid, message)
+        yield from self._derived("quarantined", checked.quarantined, message)
+        for state, count in (
+            ("received", rows.num_rows),
+            ("valid", checked.valid.num_rows),
+            ("quarantined", checked.quarantined.num_rows),
+            ("duplicate", checked.duplicates),
+        ):
+            ROWS.labels(message.model, state).inc(count)
+
+    def _derived(self, state: RowState, rows: pa.RecordBatch, cause: Delivered) -> Iterator[Outgoing]:
+        """`rows` as messages the bus can carry; a reason for each row may take more room than the row."""
+        kind, subject = f"rows.{state}", subjects.rows(cause.model, state)
+        for at, part in enumerate(_parts(rows, self._batch_bytes)):
+            message = derived_message(subject, part, kind=kind, source=self._bus.service, cause=cause)
+            yield _numbered(message, at) if at else message
+
+    async def _contract(self, model: str) -> Contract:
+        registered = await self._bus.spec(model)
+        revision, contract = self._contracts.get(model, (0, None))
+        if contract is None or revision != registered.revision:
+            contract = Contract(registered.spec)
+            self._contracts[model] = (registered.revision, contract)
+        return contract
+
+
+def _parts(rows: pa.RecordBatch, most_bytes: int) -> Iterator[pa.RecordBatch]:
+    if rows.num_rows > 1 and rows.nbytes > most_bytes:
+        half = rows.num_rows // 2
+        yield from _parts(rows.slice(0, half), most_bytes)
+        yield from _parts(rows.slice(half), most_bytes)
+    elif rows.num_rows:
+        yield rows
+
+
+def _numbered(message: Outgoing, at: int) -> Outgoing:
+    """The message with an id of its own beside the first one of the same input."""
+    own = f"{message.headers[headers.MSG_ID]}:{at}"
+    return msgspec.structs.replace(
+        message, headers={**message.headers, headers.MSG_ID: own, "ce-id": own}
+    )

@@ -1,0 +1,128 @@
+"""The offline gate: loads the candidate, its holdout and the champion, and has them judged."""
+
+import io
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from driftloop.artifacts.store import Artifacts
+from driftloop.bus.bus import Bus
+from driftloop.contracts import subjects
+from driftloop.contracts.batches import Matrix, matrix_of
+from driftloop.contracts.errors import Reject
+from driftloop.contracts.events import (
+    AnyEvent,
+    CandidateApproved,
+    CandidateRejected,
+    CandidateTrained,
+    Dataset,
+    Gate,
+)
+from driftloop.contracts.headers import Origin
+from driftloop.contracts.names import digest
+from driftloop.modelspec import durations
+from driftloop.modelspec.spec import Spec
+from driftloop.runtime.child import ChildFailed, Children
+from driftloop.validation.domain import offline
+from driftloop.validation.domain.offline import Case, Measured
+
+PRELOAD = ("driftloop.validation.scoring",)
+
+
+class OfflineGate:
+    """Judges candidates on their holdouts."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._artifacts = Artifacts(bus)
+        self._children = Children(PRELOAD)
+
+    async def on_candidate(self, event: CandidateTrained, _: Origin) -> Sequence[AnyEvent]:
+        """Approve or reject a candidate, with every gate's number and bound."""
+        started = time.perf_counter()
+        spec = (await self._bus.spec(event.model)).spec
+        try:
+            gates = offline.judge(spec, await self._case(spec, event))
+            why = offline.reason(gates)
+        except (ChildFailed, Reject) as error:
+            gates = (Gate(name="runs", value=0.0, bound=1.0, passed=False, detail=str(error)),)
+            why = f"runs: the candidate could not be judged: {error}"
+        seconds = time.perf_counter() - started
+        if why:
+            return [
+                CandidateRejected(
+                    model=event.model,
+                    data_time=event.data_time,
+                    run=event.run,
+                    version=event.version,
+                    gates=gates,
+                    reason=f"offline gate: {why}",
+                    seconds=seconds,
+                )
+            ]
+        return [
+            CandidateApproved(
+                model=event.model,
+                data_time=event.data_time,
+                run=event.run,
+                version=event.version,
+                gates=gates,
+                seconds=seconds,
+            )
+        ]
+
+    async def _case(self, spec: Spec, event: CandidateTrained) -> Case:
+        manifest = event.manifest
+        features, labels = await self._holdout(event.model, manifest.holdout)
+        reference = await self._artifacts.get(manifest.holdout_answers_sha256)
+        return Case(
+            manifest=manifest,
+            features=features,
+            labels=labels,
+            reference=np.load(io.BytesIO(reference), allow_pickle=False),
+            measured=await self._measure(spec, manifest.model_sha256, features),
+            champion=await self._champion(spec, features),
+        )
+
+    async def _holdout(
+        self, model: str, dataset: Dataset
+    ) -> tuple[Matrix, "np.ndarray[tuple[int], np.dtype[np.float64]]"]:
+        """Features and labels of the holdout, read from the log and proved by its digest."""
+        subject = subjects.outcomes(model)
+        messages = [
+            m
+            async for m in self._bus.log.range(
+                dataset.stream, subject, dataset.first_seq, dataset.last_seq
+            )
+        ]
+        if digest(b"".join(m.payload for m in messages)) != dataset.sha256:
+            raise Reject(f"holdout: the log's rows have another digest; accepted: {dataset.sha256}")
+        batches = [m.batch() for m in messages]
+        features = np.concatenate([matrix_of(b.column("features")) for b in batches])
+        labels = pa.chunked_array([b.column("label") for b in batches]).to_numpy()
+        return features, labels
+
+    async def _champion(self, spec: Spec, features: Matrix) -> Matrix | None:
+        """The champion's answers to the same rows; None before a first one, or when its input differs."""
+        entry = await self._bus.models.read(spec.name)
+        state = entry.value
+        if state is None or not state.champion:
+            return None
+        manifest = state.versions[state.champion].manifest
+        if len(manifest.features) != features.shape[1] or manifest.width != spec.width:
+            return None
+        return (await self._measure(spec, manifest.model_sha256, features)).answers
+
+    async def _measure(self, spec: Spec, sha256: str, features: Matrix) -> Measured:
+        model = await self._artifacts.get(sha256)
+        limit = durations.seconds(spec.limits.stage_deadline) / 2
+        return await self._children.run(limit, _measure, model, features)
+
+
+def _measure(model: bytes, features: Matrix) -> Measured:
+    """Runs in the child: a model that hangs or crashes takes nobody with it."""
+    from driftloop.validation.scoring import measure
+
+    return measure(model, features)

@@ -1,0 +1,26 @@
+"""Fixtures of all tests: real servers, one a test, ended with it."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from driftloop.bus.bus import Bus
+from driftloop.local.nats import NatsServer
+
+
+@pytest.fixture
+def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
+    """A started nats-server with JetStream, on a free port."""
+    server = NatsServer(tmp_path / "nats", port=0)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def bus(nats_server: NatsServer) -> AsyncIterator[Bus]:
+    """A bus named `test`, with all streams and buckets."""
+    made = await Bus.open(nats_server.url, "test")
+    yield made
+    await made.close()
