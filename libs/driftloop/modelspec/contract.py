@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from driftloop.contracts.batches import (
-    EVENT_ID,
     EVENT_TIME,
     QUARANTINED,
     Matrix,
@@ -20,7 +19,6 @@ from driftloop.modelspec.columns import encode_feature, to_event_time
 from driftloop.modelspec.findings import Findings, Mask, rows_as_json
 from driftloop.modelspec.rows import as_text, plain
 from driftloop.modelspec.spec import Spec
-
 
 MOST_ID: Final = 256
 
@@ -101,7 +99,10 @@ class Contract:
         return rows.filter(pa.array(keep)), int(rows.num_rows - keep.sum())
 
     def _event_ids(self, rows: pa.RecordBatch, found: Findings) -> pa.Array:
-        name, accepted = self.spec.columns.event_id, f"a text of at most {MOST_ID} characters, unique to the row"
+        name, accepted = (
+            self.spec.columns.event_id,
+            f"a text of at most {MOST_ID} characters, unique to the row",
+        )
         if name not in rows.schema.names:
             found.add(name, _all(rows), "is missing", accepted)
             return pa.array([""] * rows.num_rows, pa.string())

@@ -35,7 +35,9 @@ class Findings:
         self.bad: Mask = np.zeros(rows, dtype=np.bool_)
         self._all: list[Finding] = []
 
-    def add(self, field: str, rows: Mask, what: str, accepted: str, values: pa.Array | None = None) -> None:
+    def add(
+        self, field: str, rows: Mask, what: str, accepted: str, values: pa.Array | None = None
+    ) -> None:
         """Note that `field` is wrong on the rows where the mask is true; nothing is noted for an empty mask."""
         if rows.any():
             self._all.append(Finding(field, rows, what, accepted, values))

@@ -43,11 +43,15 @@ def from_dicts(rows: Sequence[Mapping[str, object]]) -> pa.RecordBatch:
 def check_names(names: Sequence[object]) -> None:
     """Raise `InvalidInput` unless these can name the columns of one batch."""
     if len(names) > MOST_COLUMNS:
-        raise InvalidInput(f"columns: {len(names)} different names; accepted: at most {MOST_COLUMNS}")
+        raise InvalidInput(
+            f"columns: {len(names)} different names; accepted: at most {MOST_COLUMNS}"
+        )
     for name in names:
         if not isinstance(name, str) or len(name) > MOST_NAME:
             shown = f"{name!r:.80}"
-            raise InvalidInput(f"columns: {shown} cannot name one; accepted: texts of at most {MOST_NAME} characters")
+            raise InvalidInput(
+                f"columns: {shown} cannot name one; accepted: texts of at most {MOST_NAME} characters"
+            )
     if len(set(names)) < len(names):
         twice = next(name for at, name in enumerate(names) if name in names[:at])
         raise InvalidInput(f"columns: {twice!r} stands there twice; accepted: different names")
@@ -149,4 +153,6 @@ def _values(column: pa.Array) -> list[object]:
     try:
         return column.to_pylist()  # type: ignore[no-any-return]  # pyarrow has no types
     except _UNLIKE:
-        return [f"{column.type} value" if valid else None for valid in column.is_valid().to_pylist()]
+        return [
+            f"{column.type} value" if valid else None for valid in column.is_valid().to_pylist()
+        ]

@@ -127,7 +127,9 @@ def _one(text: bytes, where: str) -> Row:
             made: Row = json.loads(text)
             return made
         shown = text.strip()[:80].decode("utf-8", "replace")
-        raise InvalidInput(f"{where}: {shown} is no object; accepted: an object of field and value") from error
+        raise InvalidInput(
+            f"{where}: {shown} is no object; accepted: an object of field and value"
+        ) from error
     except _UNREADABLE as error:
         _not_json(text, where, error)
 
@@ -138,8 +140,12 @@ def _not_json(text: bytes, where: str, error: Exception) -> NoReturn:
         told = "nested too deep"
     elif "truncated" in told:
         told = f"it ends too early (byte {len(text)})"
-    raise Reject(f"{where}: not JSON: {told}; accepted: JSON without NaN and Infinity, in UTF-8") from error
+    raise Reject(
+        f"{where}: not JSON: {told}; accepted: JSON without NaN and Infinity, in UTF-8"
+    ) from error
 
 
 def _too_many(what: str, most: int) -> NoReturn:
-    raise TooLarge(f"{what}: more than {most} in one request; accepted: at most {most}, send several")
+    raise TooLarge(
+        f"{what}: more than {most} in one request; accepted: at most {most}, send several"
+    )

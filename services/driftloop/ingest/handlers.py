@@ -42,15 +42,20 @@ What = Literal["rows", "labels"]
 class Intake:
     """What both doors, HTTP and NATS, lead to."""
 
-    def __init__(self, bus: Bus, settings: Ingest, lag: Lag, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, bus: Bus, settings: Ingest, lag: Lag, clock: Callable[[], float] = time.time
+    ) -> None:
         self._bus = bus
         self._settings = settings
         self._lag = lag
         self._clock = clock
-        most = (settings.batch_rows, settings.batch_bytes)
-        self._shared = Shared(self._publish_shared, *most, settings.queue_rows)
+        carried = bus.connection.nc.max_payload // 2  # leaves room for the schema
+        self._most = (settings.batch_rows, min(settings.batch_bytes, carried))
+        self._shared = Shared(self._publish_shared, *self._most, settings.queue_rows)
 
-    async def accept(self, what: What, model: str, content_type: str, body: bytes, key: str = "") -> Accepted:
+    async def accept(
+        self, what: What, model: str, content_type: str, body: bytes, key: str = ""
+    ) -> Accepted:
         """Put `what` is in `body` into the log. `key` is the producer's id of the batch: a batch sent
         again under its key is stored once.
         """
@@ -60,7 +65,9 @@ class Intake:
             REFUSED.labels(what, type(error).__name__).inc()
             raise
 
-    async def _accept(self, what: What, model: str, content_type: str, body: bytes, key: str) -> Accepted:
+    async def _accept(
+        self, what: What, model: str, content_type: str, body: bytes, key: str
+    ) -> Accepted:
         spec = (await self._bus.spec(model)).spec
         if what == "rows":
             self._lag.check()
@@ -69,16 +76,20 @@ class Intake:
             parts = self._prepare(what, spec, content_type, body, batch)
         else:
             parts = await asyncio.to_thread(self._prepare, what, spec, content_type, body, batch)
-        rows = sum(part.num_rows for part in parts)
+        rows = sum(int(part.num_rows) for part in parts)
         if not key and len(parts) == 1 and rows <= self._settings.joined_rows:
             shared = await self._shared.publish(_subject(what, model), parts[0])
             return Accepted(accepted=rows, duplicate=0, batch=shared)
-        return Accepted(accepted=rows, duplicate=await self._publish(what, model, batch, parts), batch=batch)
+        return Accepted(
+            accepted=rows, duplicate=await self._publish(what, model, batch, parts), batch=batch
+        )
 
-    def _prepare(self, what: What, spec: Spec, content_type: str, body: bytes, batch: str) -> list[pa.RecordBatch]:
+    def _prepare(
+        self, what: What, spec: Spec, content_type: str, body: bytes, batch: str
+    ) -> list[pa.RecordBatch]:
         read = bodies.read(content_type, body, what, self._settings.max_rows)
         made = list(named(spec, batch, read)) if what == "rows" else self._labels(spec, read)
-        return list(pieces(made, self._settings.batch_rows, self._settings.batch_bytes))
+        return list(pieces(made, *self._most))
 
     def _labels(self, spec: Spec, read: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
         made, first, now = [], 0, int(self._clock() * 1000)
@@ -87,14 +98,19 @@ class Intake:
             first += part.num_rows
         return made
 
-    async def _publish(self, what: What, model: str, batch: str, parts: Sequence[pa.RecordBatch]) -> int:
+    async def _publish(
+        self, what: What, model: str, batch: str, parts: Sequence[pa.RecordBatch]
+    ) -> int:
         """Publish a batch of one producer; returns the rows of it that the log had already."""
-        messages = [_message(what, model, batch, at, part, self._bus.service) for at, part in enumerate(parts)]
+        messages = [
+            _message(what, model, batch, at, part, self._bus.service)
+            for at, part in enumerate(parts)
+        ]
         known: list[bool] = []
         for at in range(0, len(messages), MOST_PUBLISHED):
             known += await self._bus.publish(messages[at : at + MOST_PUBLISHED])
-        duplicate = sum(part.num_rows for part, seen in zip(parts, known, strict=True) if seen)
-        rows = sum(part.num_rows for part in parts)
+        duplicate = sum(int(part.num_rows) for part, seen in zip(parts, known, strict=True) if seen)
+        rows = sum(int(part.num_rows) for part in parts)
         ROWS.labels(model, what).inc(rows - duplicate)
         DUPLICATES.labels(model, what).inc(duplicate)
         BATCHES.labels(model, what).inc(len(messages))
@@ -103,7 +119,7 @@ class Intake:
     async def _publish_shared(self, subject: str, merged: pa.RecordBatch) -> str:
         what: What = "rows" if subject.startswith("rows.") else "labels"
         batch = new_id()
-        parts = list(pieces([merged], self._settings.batch_rows, self._settings.batch_bytes))
+        parts = list(pieces([merged], *self._most))
         await self._publish(what, subjects.model_of(subject), batch, parts)
         return batch
 
@@ -112,7 +128,9 @@ def _subject(what: What, model: str) -> str:
     return subjects.rows(model, "received") if what == "rows" else subjects.labels(model)
 
 
-def _message(what: What, model: str, batch: str, at: int, part: pa.RecordBatch, source: str) -> Outgoing:
+def _message(
+    what: What, model: str, batch: str, at: int, part: pa.RecordBatch, source: str
+) -> Outgoing:
     kind = f"{what}.received"
     msg_id = f"{kind}:{model}:{batch}:{at}"
     return batch_message(_subject(what, model), part, kind=kind, source=source, msg_id=msg_id)

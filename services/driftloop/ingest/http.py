@@ -1,6 +1,6 @@
 """The HTTP door: rows and labels in four formats."""
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -17,7 +17,12 @@ def _documented(what: What) -> dict[str, Any]:
     text = {"schema": {"type": "string"}}
     content = dict.fromkeys(bodies.ACCEPTED, text)
     content[bodies.JSON] = {"schema": {"anyOf": [rows, wrapped, {"type": "object"}]}}  # type: ignore[dict-item]
-    key = {"name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string"}}
+    key = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string"},
+    }
     return {"requestBody": {"required": True, "content": content}, "parameters": [key]}
 
 
@@ -27,9 +32,13 @@ def create_app(intake: Intake, room: Room, max_body: int) -> FastAPI:
     explain(app)
 
     async def accept(what: What, model: str, request: Request) -> Response:
-        told, coded = (request.headers.get(name, "") for name in ("content-length", "content-encoding"))
+        told, coded = (
+            request.headers.get(name, "") for name in ("content-length", "content-encoding")
+        )
         if coded not in ("", "identity"):
-            raise UnsupportedType(f"content-encoding: {coded[:80]!r} is not read here; accepted: identity")
+            raise UnsupportedType(
+                f"content-encoding: {coded[:80]!r} is not read here; accepted: identity"
+            )
         size = min(int(told), max_body) if told.isdigit() else max_body
         with room.hold(size):
             body = await read_body(request, max_body)

@@ -30,7 +30,8 @@ class Lag:
         """Raise `Overloaded` when validation is too far behind to take more."""
         if self.messages > self._most:
             raise Overloaded(
-                f"rows: validation is {self.messages} batches behind; accepted: at most {self._most}, try again",
+                f"rows: validation is {self.messages} batches behind;"
+                f" accepted: at most {self._most}, try again",
                 delay=max(1.0, self._seconds),
             )
 
@@ -55,10 +56,11 @@ class Room:
 
     @contextlib.contextmanager
     def hold(self, size: int) -> Iterator[None]:
-        """Hold `size` bytes meanwhile; raises `Overloaded` when that is too much beside what is held."""
+        """Hold `size` bytes meanwhile; raises `Overloaded` when too much is held already."""
         if self._held and self._held + size > self._most:
             raise Overloaded(
-                f"body: {self._held} bytes of requests are under way; accepted: {self._most}, try again"
+                f"body: {self._held} bytes of requests are under way;"
+                f" accepted: at most {self._most}, try again"
             )
         self._held += size
         HELD.set(self._held)

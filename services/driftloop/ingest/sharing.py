@@ -37,7 +37,9 @@ class Shared:
     async def publish(self, subject: str, batch: pa.RecordBatch) -> str:
         """Wait until the log has `batch`; returns the id of the batch it went with."""
         if self._rows + batch.num_rows > self._queue_rows:
-            raise Overloaded(f"{self._rows} rows wait to be published; accepted: {self._queue_rows}, try again")
+            raise Overloaded(
+                f"{self._rows} rows wait to be published; accepted: {self._queue_rows}, try again"
+            )
         self._rows += batch.num_rows
         waiting = _Waiting(batch, asyncio.get_running_loop().create_future())
         if subject in self._queues:

@@ -1,5 +1,6 @@
 """Turns messages into rows, and waits with their acknowledgement until ClickHouse has them."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -36,10 +37,11 @@ class Keeper:
         self._store = store
         self._durable = durable
         self._decode = decode
+        self._impatient_until = 0.0
 
     async def keep(self, messages: Sequence[Delivered]) -> Sequence[Outgoing]:
         """Keep a group; says a dead letter for each message that cannot be kept, the others are."""
-        await self._store.available(PATIENCE if len(messages) > 1 else 0.0)
+        await self._available()
         good: list[Delivered] = []
         found: list[Rows] = []
         said: list[Outgoing] = []
@@ -53,6 +55,15 @@ class Keeper:
             if reason:
                 said.append(dead_letter(self._durable, message, reason))
         return said
+
+    async def _available(self) -> None:
+        """Wait for a ClickHouse that is away, but once a group: its messages come singly after."""
+        now = time.monotonic()
+        try:
+            await self._store.available(PATIENCE if now >= self._impatient_until else 0.0)
+        except Retry as error:
+            self._impatient_until = time.monotonic() + error.delay
+            raise
 
     async def _write(self, found: Sequence[Rows], messages: int) -> list[str]:
         try:

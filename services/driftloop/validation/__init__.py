@@ -1,1 +1,1 @@
-"""The judge: rows against the contract, candidates against the gates, shadows against the champion."""
+"""The judge: of rows by the contract, of candidates by the gates, of shadows by their losses."""

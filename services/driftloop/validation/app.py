@@ -2,13 +2,16 @@
 
 from driftloop.bus.bus import Bus
 from driftloop.bus.work import Work
+from driftloop.contracts.events import CandidateTrained
 from driftloop.runtime.service import Service, Wired
 from driftloop.validation.handlers import RowChecks
+from driftloop.validation.live import LiveGates
+from driftloop.validation.offline import OfflineGate
 from driftloop.validation.settings import Validation
 
 
 async def wire(settings: Validation, bus: Bus) -> Wired:
-    """Hear received rows."""
+    """Hears received rows, candidates and, for their shadows, outcomes; says rows and verdicts."""
     checks = RowChecks(bus, settings.batch_bytes)
     received = Work(
         stream="ROWS",
@@ -17,7 +20,8 @@ async def wire(settings: Validation, bus: Bus) -> Wired:
         handler=checks.check,
         group=settings.group,
     )
-    return Wired(tasks=[bus.work(received)])
+    await bus.control({CandidateTrained: OfflineGate(bus).on_candidate})
+    return Wired(tasks=[bus.work(received), LiveGates(bus).run()])
 
 
 SERVICE = Service(name="validation", settings=Validation, wire=wire)

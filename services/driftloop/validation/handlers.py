@@ -1,6 +1,7 @@
 """Checks batches of rows against the contract of their model."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -26,36 +27,43 @@ class RowChecks:
 
     def __init__(self, bus: Bus, batch_bytes: int, clock: Callable[[], float] = time.time) -> None:
         self._bus = bus
-        self._batch_bytes = batch_bytes
+        self._batch_bytes = min(batch_bytes, bus.connection.nc.max_payload // 2)
         self._clock = clock
         self._contracts: dict[str, tuple[int, Contract]] = {}
 
     async def check(self, messages: Sequence[Delivered]) -> list[Outgoing]:
         """What there is to say about a group of batches."""
         said: list[Outgoing] = []
+        counts: Counter[tuple[str, str]] = Counter()
         for message in messages:
             contract = await self._contract(message.model)
-            said += self._check(contract, message)
+            said += self._check(contract, message, counts)
+        # Only now: if one batch is refused, each of the group comes again alone.
+        for (model, state), count in counts.items():
+            ROWS.labels(model, state).inc(count)
         return said
 
-    def _check(self, contract: Contract, message: Delivered) -> Iterator[Outgoing]:
-        rows = message.batch()
+    def _check(
+        self, contract: Contract, message: Delivered, counts: Counter[tuple[str, str]]
+    ) -> Iterator[Outgoing]:
+        rows, model = message.batch(), message.model
         checked = contract.check(rows, int(self._clock() * 1000))
         yield from self._derived("valid", checked.valid, message)
         yield from self._derived("quarantined", checked.quarantined, message)
-        for state, count in (
-            ("received", rows.num_rows),
-            ("valid", checked.valid.num_rows),
-            ("quarantined", checked.quarantined.num_rows),
-            ("duplicate", checked.duplicates),
-        ):
-            ROWS.labels(message.model, state).inc(count)
+        counts[model, "received"] += rows.num_rows
+        counts[model, "valid"] += checked.valid.num_rows
+        counts[model, "quarantined"] += checked.quarantined.num_rows
+        counts[model, "duplicate"] += checked.duplicates
 
-    def _derived(self, state: RowState, rows: pa.RecordBatch, cause: Delivered) -> Iterator[Outgoing]:
-        """`rows` as messages the bus can carry; a reason for each row may take more room than the row."""
+    def _derived(
+        self, state: RowState, rows: pa.RecordBatch, cause: Delivered
+    ) -> Iterator[Outgoing]:
+        """`rows` as messages the bus can carry: reasons may take more room than the rows."""
         kind, subject = f"rows.{state}", subjects.rows(cause.model, state)
         for at, part in enumerate(_parts(rows, self._batch_bytes)):
-            message = derived_message(subject, part, kind=kind, source=self._bus.service, cause=cause)
+            message = derived_message(
+                subject, part, kind=kind, source=self._bus.service, cause=cause
+            )
             yield _numbered(message, at) if at else message
 
     async def _contract(self, model: str) -> Contract:

@@ -46,7 +46,9 @@ def _names(spec: Spec, batch: pa.RecordBatch) -> dict[str, str]:
         if name in meant:
             found[meant[name]] = name
         elif name not in known:
-            raise InvalidInput(f"labels: the column {name[:80]!r} is unknown; accepted: {', '.join(meant)}")
+            raise InvalidInput(
+                f"labels: the column {name[:80]!r} is unknown; accepted: {', '.join(meant)}"
+            )
     for needed in ("event_id", "label"):
         if needed not in found:
             raise InvalidInput(f"labels[0]: {needed} is missing; accepted: {', '.join(meant)}")
@@ -69,7 +71,14 @@ def _times(batch: pa.RecordBatch, name: str | None, now_ms: int, first: int) -> 
     column = batch.column(name)
     times = to_event_time(column)
     unread = pc.and_(column.is_valid(), times.is_null()).to_numpy(zero_copy_only=False)
-    _refuse(unread, as_text(column), name, first, "is not a time", "ISO 8601, or milliseconds since 1970")
+    _refuse(
+        unread,
+        as_text(column),
+        name,
+        first,
+        "is not a time",
+        "ISO 8601, or milliseconds since 1970",
+    )
     return times.fill_null(now)
 
 
@@ -94,7 +103,13 @@ def _as_class(text: str, classes: tuple[str, ...]) -> str:
         return text
     plain_text = text.strip()
     meant = {"true": "1", "false": "0"}.get(plain_text.lower(), "")
-    for other in (plain_text, plain_text.lower(), plain_text.capitalize(), meant, _whole(plain_text)):
+    for other in (
+        plain_text,
+        plain_text.lower(),
+        plain_text.capitalize(),
+        meant,
+        _whole(plain_text),
+    ):
         if other and other in classes:
             return other
     return text

@@ -35,7 +35,9 @@ def _halved(batch: pa.RecordBatch, most_bytes: int) -> Iterator[pa.RecordBatch]:
     if batch.nbytes <= most_bytes:
         yield batch
     elif batch.num_rows == 1:
-        raise InvalidInput(f"rows: one has {batch.nbytes} bytes; accepted: at most {most_bytes} in a row")
+        raise InvalidInput(
+            f"rows: one has {batch.nbytes} bytes; accepted: at most {most_bytes} in a row"
+        )
     else:
         half = batch.num_rows // 2
         yield from _halved(batch.slice(0, half), most_bytes)

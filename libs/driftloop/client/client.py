@@ -1,0 +1,141 @@
+"""The client for asynchronous programs."""
+
+from types import TracebackType
+from typing import Literal, Self, TypeVar
+
+import msgspec
+
+from driftloop.bus import requests as bus_requests
+from driftloop.bus.connection import Connection
+from driftloop.client.data import Data, batches_of, plain_value, rows_of
+from driftloop.client.sending import Progress, Sent, Window, insist
+from driftloop.contracts import batches, headers, requests
+from driftloop.contracts.errors import InvalidInput, Reject
+from driftloop.contracts.names import new_id
+from driftloop.contracts.requests import Accepted, Prediction
+
+BATCH_ROWS = 1024
+MOST_BYTES = 4 << 20
+
+T = TypeVar("T")
+
+_accepted = msgspec.msgpack.Decoder(Accepted)
+_prediction = msgspec.msgpack.Decoder(Prediction)
+
+
+class Client:
+    """Rows and labels in, predictions out, over NATS requests; no JetStream rights are needed.
+
+    A batch is sent again under its id until the log has it or `deadline` seconds have passed, so a
+    restart of a service or of the broker loses and doubles nothing. At most `window` batches are in
+    flight: a slow log slows the reading of the data down. Batches in flight may change places in the
+    log when one has to be sent again; `window=1` keeps their order whatever happens.
+    """
+
+    def __init__(
+        self,
+        url: str = "nats://127.0.0.1:4222",
+        *,
+        name: str = "client",
+        window: int = 8,
+        timeout: float = 5.0,
+        deadline: float = 120.0,
+    ) -> None:
+        self._connection = Connection(url, name)
+        self._window = window
+        self._timeout = timeout
+        self._deadline = deadline
+
+    async def __aenter__(self) -> Self:
+        await self._connection.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._connection.close()
+
+    async def send_rows(
+        self,
+        model: str,
+        data: Data,
+        *,
+        batch_rows: int = BATCH_ROWS,
+        key: str = "",
+        on_progress: Progress | None = None,
+    ) -> Sent:
+        """Send rows in batches; see `Data` for what they may be held in.
+
+        `key` names the data: sent again under it within 10 minutes, also by another process, the
+        same data in the same batches is stored once.
+        """
+        return await self._send("rows", model, data, batch_rows, key, on_progress)
+
+    async def send_labels(
+        self,
+        model: str,
+        data: Data,
+        *,
+        batch_rows: int = BATCH_ROWS,
+        key: str = "",
+        on_progress: Progress | None = None,
+    ) -> Sent:
+        """Send labels: `event_id`, `label` and, where known, `label_time`; else like `send_rows`."""
+        return await self._send("labels", model, data, batch_rows, key, on_progress)
+
+    async def predict(self, model: str, rows: Data) -> Prediction:
+        """The champion's answers for rows by feature name."""
+        given = [row async for row in rows_of(rows)]
+        payload = msgspec.msgpack.encode({"rows": given}, enc_hook=plain_value)
+        subject = requests.infer(model)
+        return _decode(
+            _prediction, await self._ask(subject, payload, {"content-type": headers.MSGPACK})
+        )
+
+    async def _send(
+        self,
+        what: Literal["rows", "labels"],
+        model: str,
+        data: Data,
+        batch_rows: int,
+        key: str,
+        progress: Progress | None,
+    ) -> Sent:
+        if batch_rows < 1:
+            raise InvalidInput(f"batch_rows: {batch_rows}; accepted: a whole number above 0")
+        subject, prefix = requests.send(model, what), key or new_id()
+
+        async def send_one(number: int, payload: bytes) -> Accepted:
+            sent = {"content-type": headers.ARROW, requests.BATCH_ID: f"{prefix}-{number}"}
+            return _decode(_accepted, await self._ask(subject, payload, sent))
+
+        most = min(MOST_BYTES, self._connection.nc.max_payload // 2)
+        source = (batches.encode(batch) async for batch in batches_of(data, batch_rows, most))
+        return await Window(self._window, progress).send(source, send_one)
+
+    async def _ask(self, subject: str, payload: bytes, sent: dict[str, str]) -> bytes:
+        most = self._connection.nc.max_payload
+        if len(payload) > most:
+            raise InvalidInput(
+                f"rows: {len(payload)} bytes in one request; accepted: at most {most}"
+            )
+
+        async def ask() -> bytes:
+            reply = await bus_requests.ask(
+                self._connection, subject, payload, headers=sent, timeout=self._timeout
+            )
+            return reply.payload
+
+        return await insist(ask, self._deadline)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[T], payload: bytes) -> T:
+    try:
+        return decoder.decode(payload)
+    except msgspec.DecodeError as error:
+        raise Reject(
+            f"answer: {error}; accepted: MessagePack of this version of Driftloop"
+        ) from error

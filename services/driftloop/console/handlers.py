@@ -1,0 +1,122 @@
+"""Hears events and measurements, reads the models' states, and carries orders to the registry."""
+
+import asyncio
+import logging
+import time
+from datetime import datetime
+
+import msgspec
+
+from driftloop.bus.bus import Bus
+from driftloop.bus.messages import Delivered
+from driftloop.console.domain.board import Board
+from driftloop.console.domain.view import View, view
+from driftloop.console.hub import Hub
+from driftloop.console.settings import Settings
+from driftloop.contracts import codec, requests, subjects
+from driftloop.contracts.errors import DriftloopError, Reject
+from driftloop.contracts.facts import Fact, fact
+from driftloop.contracts.state import ModelState
+from driftloop.runtime import metrics
+from driftloop.runtime.settings import SERVICES
+
+log = logging.getLogger(__name__)
+
+CROWNING = ("model.promoted", "model.rolled_back")
+COMMAND_SECONDS = 15.0
+_UNREAD = metrics.counter("console_unread", "Messages the console could not read")
+
+
+class Console:
+    """The board, kept up to date, and the pages that watch it."""
+
+    def __init__(self, bus: Bus, settings: Settings) -> None:
+        self._bus = bus
+        self._settings = settings
+        self.board = Board(settings.events_kept, settings.points_kept)
+        self.hub = Hub(settings.clients, bus.stopping)
+        self._states: dict[str, ModelState] = {}
+
+    async def hear_events(self) -> None:
+        """Fold the control events, from the newest that fit on."""
+        for name in await self._bus.specs.keys():
+            self.board.know(name)
+            await self._crowned(name)
+        last = await self._bus.log.last_seq("EVENTS")
+        start = last - self._settings.events_kept + 1
+        follow = self._bus.follow("EVENTS", ("events.>",), start)
+        async for group in follow.groups(self._bus.stopping):
+            for message in group:
+                told = _fact(message)
+                if told is not None:
+                    self.board.tell(told)
+                    if told.seq > last:
+                        self.hub.send("said", msgspec.json.encode(told))
+
+    async def hear_stats(self) -> None:
+        """Fold the measurements, from some minutes ago on."""
+        start = await self._bus.log.last_seq("STATS") - self._settings.stats_replayed + 1
+        kinds = ("service", "evidence", "join")
+        wanted = tuple(f"stats.{kind}.*" for kind in kinds)
+        follow = self._bus.follow("STATS", wanted, start)
+        async for group in follow.groups(self._bus.stopping):
+            for message in group:
+                try:
+                    stat = codec.decode_stat(message.payload)
+                except Reject:
+                    _UNREAD.inc()
+                else:
+                    self.board.measure(_at(message), stat)
+
+    async def refresh(self) -> None:
+        """Send the state to the open pages, over and over."""
+        while not self._bus.stopping.is_set():
+            try:
+                await self._read_states()
+                if len(self.hub):
+                    self.hub.send("state", msgspec.json.encode(self.view()))
+            except Exception as error:
+                log.warning("state: %s", error)
+            await asyncio.sleep(self._settings.state_seconds)
+
+    def view(self) -> View:
+        """The page as it is now."""
+        problem = self._bus.connection.problem()
+        return view(self.board, self._states, SERVICES, time.time(), problem)
+
+    async def order(self, model: str, command: requests.Command) -> requests.Done:
+        """Send a command to the registry; raises what the registry raises."""
+        await self._bus.spec(model)
+        payload = msgspec.msgpack.encode(command)
+        reply = await self._bus.ask(requests.command(model), payload, timeout=COMMAND_SECONDS)
+        return msgspec.msgpack.decode(reply.payload, type=requests.Done)
+
+    async def _read_states(self) -> None:
+        for name in list(self.board.models):
+            state = await self._bus.models.get(name)
+            if state is not None:
+                self._states[name] = state
+
+    async def _crowned(self, model: str) -> None:
+        for kind in CROWNING:
+            message = await self._bus.log.last("EVENTS", subjects.event(model, kind))
+            told = _fact(message) if message is not None else None
+            if told is not None:
+                self.board.crown(told)
+
+
+def _fact(message: Delivered) -> Fact | None:
+    try:
+        return fact(message.seq, message.headers, message.event())
+    except DriftloopError as error:
+        _UNREAD.inc()
+        log.warning("%s: %s", message.position, error)
+        return None
+
+
+def _at(message: Delivered) -> float:
+    """When a measurement was made, by the clock of who made it."""
+    try:
+        return datetime.fromisoformat(message.headers.get("ce-time", "")).timestamp()
+    except ValueError:
+        return time.time()

@@ -1,0 +1,26 @@
+"""What a demo run can be told."""
+
+from pathlib import Path
+
+import msgspec
+
+
+class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of `driftloop demo`."""
+
+    shuffle: int | None = None
+    """Seed of the control: the same rows in shuffled order."""
+    rows: int = 0
+    """Replay only the first so many rows (0: all)."""
+    bootstrap_rows: int = 25_000
+    """Labelled rows before the first model is trained."""
+    data: Path | None = None
+    """Folder for streams and tables (None: a temporary one, removed at the end)."""
+    report: Path = Path("demo-report.json")
+    plot: Path | None = Path("demo-report.png")
+    slice_hours: float = 3.0
+    """Rows are sent in slices of so much event time; labels follow when each flight has landed."""
+    in_flight: int = 1_500
+    """Labelled rows that may be on their way through the services before the replay waits."""
+    hold: bool = True
+    """Stop the replay's clock while a training or an offline gate is under way."""

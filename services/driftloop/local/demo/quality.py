@@ -1,0 +1,137 @@
+"""How good the answers were: served against the first model frozen, and against trivial answers."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from driftloop.contracts.batches import matrix_of
+from driftloop.evidence import brier_score, log_loss, roc_auc
+
+Floats = NDArray[np.float64]
+
+
+class Quality:
+    """Collects every outcome; `frozen` is the first model, which goes on answering for comparison."""
+
+    def __init__(self) -> None:
+        self._frozen: ort.InferenceSession | None = None
+        self._majority = 0.5
+        self._times: list[NDArray[np.int64]] = []
+        self._answers: dict[str, list[Floats]] = {"served": [], "frozen": [], "last_label": []}
+        self._labels: list[NDArray[np.int64]] = []
+        self._follows = np.ones((2, 2))
+        self._last = 0
+        self.rows = 0
+        self.recent: tuple[float, float] = (0.0, 0.0)
+
+    def freeze(self, model: bytes, majority: float) -> None:
+        """The first model, and the share of late flights in its training rows."""
+        self._frozen = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+        self._majority = majority
+
+    def add(self, outcomes: pa.RecordBatch) -> None:
+        """Take in a batch of outcomes; rows from before the first model count for nobody."""
+        labels = outcomes.column("label").to_numpy().astype(np.int64)
+        persistence = self._persistence(labels)
+        answered = outcomes.column("answer").is_valid().to_numpy(zero_copy_only=False)
+        at = np.flatnonzero(answered)
+        if self._frozen is None or not len(at):
+            return
+        features = matrix_of(outcomes.column("features"))[at]
+        frozen = self._frozen.run(None, {self._frozen.get_inputs()[0].name: features})[-1]
+        times = outcomes.column("event_time").cast(pa.int64()).to_numpy()
+        self._times.append(times[at])
+        self._labels.append(labels[at])
+        self._answers["served"].append(
+            matrix_of(outcomes.column("answer"))[at, 1].astype(np.float64)
+        )
+        self._answers["frozen"].append(np.asarray(frozen)[:, 1].astype(np.float64))
+        self._answers["last_label"].append(persistence[at])
+        self.rows += len(at)
+
+    def _persistence(self, labels: NDArray[np.int64]) -> Floats:
+        """The naive baseline 'as the last label', as a probability learned on the way."""
+        previous = np.r_[self._last, labels[:-1]]
+        shares = self._follows[:, 1] / self._follows.sum(axis=1)
+        np.add.at(self._follows, (previous, labels), 1)
+        self._last = int(labels[-1]) if len(labels) else self._last
+        return np.asarray(shares[previous], dtype=np.float64)
+
+    def lately(self, rows: int = 5_000) -> tuple[float, float]:
+        """Log loss of served and frozen over about the last `rows` rows."""
+        if not self._labels:
+            return (0.0, 0.0)
+        take, have = 0, 0
+        while take < len(self._labels) and have < rows:
+            take += 1
+            have += len(self._labels[-take])
+        labels = np.concatenate(self._labels[-take:])
+        served, frozen = (
+            log_loss(_pairs(np.concatenate(self._answers[name][-take:])), labels)
+            for name in ("served", "frozen")
+        )
+        return served, frozen
+
+    def summary(self) -> dict[str, Any]:
+        """The whole year and each month: log loss, Brier score and AUC."""
+        if not self._labels:
+            return {"served": None, "frozen": None, "majority": None, "months": []}
+        labels, times = np.concatenate(self._labels), np.concatenate(self._times)
+        answers = {name: np.concatenate(parts) for name, parts in self._answers.items()}
+        answers["majority"] = np.full(len(labels), self._majority)
+        return {
+            **{name: _scores(values, labels) for name, values in answers.items()},
+            "months": _months(times, labels, answers),
+        }
+
+    def series(self, rows: int = 4_000) -> tuple[list[datetime], list[float], list[float]]:
+        """Event times, and log loss of served and frozen, over consecutive blocks of `rows` rows."""
+        labels, times = np.concatenate(self._labels), np.concatenate(self._times)
+        when: list[datetime] = []
+        losses: tuple[list[float], list[float]] = ([], [])
+        parts = {n: np.concatenate(self._answers[n]) for n in ("served", "frozen")}
+        for start in range(0, len(labels) - rows // 2, rows):
+            block = slice(start, start + rows)
+            when.append(_moment(float(np.median(times[block]))))
+            for into, name in zip(losses, ("served", "frozen"), strict=True):
+                into.append(log_loss(_pairs(parts[name][block]), labels[block]))
+        return when, *losses
+
+
+def _pairs(late: Floats) -> Floats:
+    return np.column_stack([1.0 - late, late])
+
+
+def _moment(millis: float) -> datetime:
+    return datetime.fromtimestamp(millis / 1000, UTC)
+
+
+def _scores(late: Floats, labels: NDArray[np.int64]) -> dict[str, float]:
+    pairs = _pairs(late)
+    constant = float(np.ptp(late)) == 0.0
+    return {
+        "log_loss": log_loss(pairs, labels),
+        "brier": brier_score(pairs, labels),
+        "auc": 0.5 if constant else roc_auc(pairs, labels),
+    }
+
+
+def _months(
+    times: NDArray[np.int64], labels: NDArray[np.int64], answers: dict[str, Floats]
+) -> list[dict[str, Any]]:
+    months = times.astype("datetime64[ms]").astype("datetime64[M]")
+    return [
+        {
+            "month": str(month),
+            "rows": int((months == month).sum()),
+            **{
+                name: _scores(answers[name][months == month], labels[months == month])
+                for name in answers
+            },
+        }
+        for month in np.unique(months)
+    ]

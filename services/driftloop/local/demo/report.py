@@ -1,0 +1,212 @@
+"""`demo-report.json`: what a script checks, and what a person reads at the end."""
+
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from driftloop.bus.bus import Bus
+from driftloop.contracts import headers, requests
+from driftloop.contracts.batches import decode
+from driftloop.contracts.events import (
+    AnyEvent,
+    CandidateApproved,
+    CandidateRejected,
+    CandidateTrained,
+    RetrainRequested,
+    RunFinished,
+    ShadowConcluded,
+)
+from driftloop.local.demo.replay import Progress
+from driftloop.local.demo.watch import Watch
+
+TABLES = {
+    "valid": "rows_valid",
+    "quarantined": "quarantine",
+    "scored": "scored",
+    "outcomes": "outcomes",
+}
+
+
+async def counts(bus: Bus, model: str) -> dict[str, int]:
+    """Rows of each table in ClickHouse, one copy of each."""
+    found = {
+        name: await _count(bus, f"SELECT count() AS n FROM {table} FINAL WHERE model = '{model}'")
+        for name, table in (TABLES | {"unmatched": "unmatched", "labels": "labels"}).items()
+    }
+    waiting = (
+        f"SELECT count() AS n FROM labels FINAL WHERE model = '{model}' AND event_id NOT IN "
+        f"(SELECT event_id FROM outcomes WHERE model = '{model}') AND event_id NOT IN "
+        f"(SELECT event_id FROM unmatched WHERE model = '{model}')"
+    )
+    return {**found, "pending": await _count(bus, waiting)}
+
+
+async def _count(bus: Bus, sql: str) -> int:
+    query = msgspec.msgpack.encode(requests.SqlQuery(sql=sql))
+    reply = await bus.ask(requests.QUERY_SQL, query, timeout=60.0)
+    batch: pa.RecordBatch = decode(reply.payload)
+    return int(batch.column(0)[0].as_py())
+
+
+def build(
+    *,
+    progress: Progress,
+    watch: Watch,
+    found: dict[str, int],
+    seconds: float,
+    champion: dict[str, Any],
+    usage: dict[str, tuple[float, float]],
+) -> dict[str, Any]:
+    """The report as plain data."""
+    quality = watch.quality.summary()
+    return {
+        "seconds": round(seconds, 1),
+        "rows_per_second": round(progress.rows / seconds, 1),
+        "clock_held_seconds": round(progress.held, 1),
+        "waited_for_services_seconds": round(progress.waited, 1),
+        "rows": {
+            "sent": progress.rows,
+            "valid": found["valid"],
+            "quarantined": found["quarantined"],
+            "duplicate": progress.duplicates,
+            "scored": found["scored"],
+        },
+        "labels": {
+            "sent": progress.labels,
+            "joined": watch.outcomes,
+            "unmatched": watch.unmatched,
+            "pending": found["pending"],
+        },
+        "clickhouse": {name: found[name] for name in TABLES},
+        "accounting_closes": closes(progress, watch, found),
+        "quality": quality,
+        "runs": runs(watch),
+        "champion": champion,
+        "memory_mb": {name: round(mb, 1) for name, (mb, _) in usage.items()},
+        "cpu_seconds": {name: round(cpu, 1) for name, (_, cpu) in usage.items()},
+    }
+
+
+def closes(progress: Progress, watch: Watch, found: dict[str, int]) -> bool:
+    """Whether every row and label is accounted for."""
+    return (
+        progress.rows == found["valid"] + found["quarantined"]
+        and found["valid"] == found["scored"]
+        and progress.labels == watch.outcomes + watch.unmatched
+        and found["outcomes"] == watch.outcomes
+        and found["pending"] == 0
+    )
+
+
+def runs(watch: Watch) -> list[dict[str, Any]]:
+    """Every run of the loop, in the order they began, with its chain of events."""
+    made: list[dict[str, Any]] = []
+    position = {message.event_id: at for at, (_, message) in enumerate(watch.events)}
+    for event, message in watch.events:
+        if isinstance(event, RetrainRequested):
+            cause = message.headers.get(headers.CAUSATION, "")
+            own = [(e, m) for e, m in watch.events if getattr(e, "run", None) == event.run]
+            ids = ([cause] if cause in position else []) + [m.event_id for _, m in own]
+            made.append(_run(event, [e for e, _ in own], ids))
+    return made
+
+
+def _run(asked: RetrainRequested, events: list[AnyEvent], ids: list[str]) -> dict[str, Any]:
+    finished = _first(events, RunFinished)
+    trained = _first(events, CandidateTrained)
+    gated = _first(events, CandidateApproved) or _first(events, CandidateRejected)
+    evidence = [msgspec.to_builtins(e) for e in events if isinstance(e, ShadowConcluded)]
+    return {
+        "id": asked.run,
+        "trigger": asked.trigger,
+        "cause": asked.reason,
+        "verdict": finished.verdict if finished else "in progress",
+        "reason": finished.reason if finished else "the replay ended before the run did",
+        "version": asked.version,
+        "data_time": asked.data_time,
+        "window": trained.manifest.window if trained else None,
+        "dataset": msgspec.to_builtins(trained.manifest.train) if trained else None,
+        "holdout": msgspec.to_builtins(trained.manifest.holdout) if trained else None,
+        "metrics": trained.manifest.metrics if trained else None,
+        "gates": [msgspec.to_builtins(g) for g in gated.gates] if gated else [],
+        "evidence": evidence,
+        "event_ids": ids,
+        "seconds": round(trained.manifest.seconds + (gated.seconds if gated else 0.0), 2)
+        if trained
+        else 0.0,
+    }
+
+
+def _first(events: list[AnyEvent], kind: Any) -> Any:
+    return next((e for e in events if isinstance(e, kind)), None)
+
+
+def show(report: dict[str, Any], console: Console) -> None:
+    """The report for a person: runs, quality by month, accounting."""
+    _show_runs(report, console)
+    _show_quality(report, console)
+    rows, labels = report["rows"], report["labels"]
+    sign = "[green]closes[/]" if report["accounting_closes"] else "[red]does not close[/]"
+    console.print(
+        f"rows: {rows['sent']:,} sent = {rows['valid']:,} valid + {rows['quarantined']:,} quarantined; "
+        f"{rows['scored']:,} scored.  labels: {labels['sent']:,} sent = {labels['joined']:,} outcomes "
+        f"+ {labels['unmatched']:,} unmatched.  Accounting {sign}."
+    )
+    console.print(
+        f"{report['seconds']:.0f} s, {report['rows_per_second']:,.0f} rows/s; the replay's clock held "
+        f"{report['clock_held_seconds']:.0f} s for trainings and gates."
+    )
+
+
+def _show_runs(report: dict[str, Any], console: Console) -> None:
+    table = Table(title="Runs of the loop", title_justify="left", expand=True)
+    for name, ratio in (
+        ("run", 0),
+        ("trigger", 0),
+        ("cause", 3),
+        ("window", 2),
+        ("verdict", 0),
+        ("why", 6),
+    ):
+        table.add_column(name, ratio=ratio or None, no_wrap=not ratio)
+    colours = {"promoted": "green", "rejected": "yellow", "rolled_back": "magenta", "failed": "red"}
+    for run in report["runs"]:
+        colour = colours.get(run["verdict"], "white")
+        verdict = f"[{colour}]{run['verdict']}[/]"
+        window = run["window"] or "-"
+        table.add_row(
+            f"v{run['version']}", run["trigger"], run["cause"], window, verdict, run["reason"]
+        )
+    console.print(table)
+
+
+def _show_quality(report: dict[str, Any], console: Console) -> None:
+    quality = report["quality"]
+    if not quality["served"]:
+        console.print(
+            "[yellow]no row was answered: the first model came too late, or not at all[/]"
+        )
+        return
+    table = Table(title="Quality of the answers", title_justify="left")
+    table.add_column("month")
+    for name in ("rows", "served log loss", "frozen", "majority", "served AUC", "frozen"):
+        table.add_column(name, justify="right")
+    total = {"month": "all", "rows": sum(m["rows"] for m in quality["months"]), **quality}
+    for month in (*quality["months"], total):
+        served, frozen = month["served"], month["frozen"]
+        style = "bold" if month is total else ""
+        better = "green" if served["log_loss"] < frozen["log_loss"] else "red"
+        table.add_row(
+            month["month"],
+            f"{month['rows']:,}",
+            f"[{better}]{served['log_loss']:.4f}[/]",
+            f"{frozen['log_loss']:.4f}",
+            f"{month['majority']['log_loss']:.4f}",
+            f"{served['auc']:.3f}",
+            f"{frozen['auc']:.3f}",
+            style=style,
+        )
+    console.print(table)

@@ -1,0 +1,165 @@
+"""`driftloop demo`: start everything, replay, report, stop everything."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import shutil
+import signal
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.live import Live
+
+from driftloop.bus.bus import Bus
+from driftloop.client.client import Client
+from driftloop.contracts.errors import DriftloopError
+from driftloop.local.demo import plot, report
+from driftloop.local.demo.options import DemoOptions
+from driftloop.local.demo.replay import Replay, Stalled
+from driftloop.local.demo.view import View, plain
+from driftloop.local.demo.watch import Watch
+from driftloop.local.flights import load_flights
+from driftloop.local.system import System
+from driftloop.local.up import register
+from driftloop.modelspec import check
+from driftloop.modelspec.spec import Spec
+
+console = Console(highlight=False)
+
+DRAIN_SECONDS = 60.0
+PLAIN_SECONDS = 5.0
+DURABLES = (
+    ("ROWS", "telemetry-rows"),
+    ("LABELS", "telemetry-labels"),
+    ("SCORED", "telemetry-scored"),
+    ("OUTCOMES", "telemetry-outcomes"),
+    ("EVENTS", "telemetry-events"),
+    ("DEAD", "telemetry-dead"),
+)
+
+
+def run_demo(options: DemoOptions) -> int:
+    """The whole demo; returns the exit code: 0 if everything is accounted for."""
+    logging.basicConfig(level="WARNING", format="%(message)s")
+    folder = options.data or Path(tempfile.mkdtemp(prefix="driftloop-demo-"))
+    try:
+        return asyncio.run(_main(options, System(folder, base_port=0, nats_port=0)))
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        if options.data is None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def flights_spec(options: DemoOptions) -> Spec:
+    """The spec of the demo, `flights.toml` beside this file, with the first model's rows as asked for."""
+    spec = check.load(Path(__file__).with_name("flights.toml"))
+    training = msgspec.structs.replace(spec.training, min_rows=options.bootstrap_rows)
+    triggers = msgspec.structs.replace(spec.triggers, new_data_rows=options.bootstrap_rows)
+    return check.check(msgspec.structs.replace(spec, training=training, triggers=triggers))
+
+
+async def _main(options: DemoOptions, system: System) -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        with console.status("starting NATS and nine services"):
+            await system.start()
+        console.print(f"nine services are ready; live console: {system.http('console')}")
+        return await replay(options, system)
+    except asyncio.CancelledError:
+        console.print("interrupted, stopping everything")
+        return 130
+    except (Stalled, RuntimeError, DriftloopError, ConnectionError) as error:
+        console.print(f"[red]error:[/] {error}")
+        return 3
+    finally:
+        await system.stop()
+
+
+async def replay(options: DemoOptions, system: System) -> int:
+    """Replay through a running system and write the report; 0 if everything is accounted for."""
+    spec = flights_spec(options)
+    with console.status("reading 336,776 flights"):
+        table = await asyncio.to_thread(load_flights, options.shuffle)
+        table = table.slice(0, options.rows) if options.rows else table
+    await register(system.url, [spec], by="driftloop demo")
+    bus = await Bus.open(system.url, "demo")
+    started = time.monotonic()
+    try:
+        watch = Watch(bus, spec.name)
+        watching = asyncio.create_task(watch.follow())
+        async with Client(system.url) as client:
+            player = Replay(client, watch, spec.name, table, options)
+            await _play(player, watch, watching, system.http("console"))
+        await _drained(bus, player, watch)
+        made = report.build(
+            progress=player.progress,
+            watch=watch,
+            found=await report.counts(bus, spec.name),
+            seconds=time.monotonic() - started,
+            champion=await _champion(bus, spec.name),
+            usage=await asyncio.to_thread(system.usage),
+        )
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    finally:
+        await bus.close()
+    _write(options, watch, made)
+    return 0 if made["accounting_closes"] else 1
+
+
+async def _play(player: Replay, watch: Watch, watching: asyncio.Task[None], url: str) -> None:
+    playing = asyncio.create_task(player.run())
+    view = View(player.progress, watch, url)
+    try:
+        with (
+            Live(view, console=console, refresh_per_second=4)
+            if console.is_terminal
+            else contextlib.nullcontext()
+        ):
+            while not playing.done() and not watching.done():
+                await asyncio.wait(
+                    [playing, watching], timeout=PLAIN_SECONDS, return_when="FIRST_COMPLETED"
+                )
+                if not console.is_terminal:
+                    console.print(plain(player.progress, watch))
+        if watching.done():
+            watching.result()
+        await playing
+    finally:
+        playing.cancel()
+
+
+async def _drained(bus: Bus, player: Replay, watch: Watch) -> None:
+    """Wait until telemetry has written everything."""
+    deadline = time.monotonic() + DRAIN_SECONDS
+    for stream, durable in DURABLES:
+        while await bus.log.lag(stream, durable):
+            if time.monotonic() > deadline:
+                raise Stalled(f"telemetry has not written all of {stream}")
+            await asyncio.sleep(0.1)
+
+
+async def _champion(bus: Bus, model: str) -> dict[str, Any]:
+    state = (await bus.models.read(model)).value
+    if state is None or not state.champion:
+        return {"version": 0, "sha256": ""}
+    sha256 = state.versions[state.champion].manifest.model_sha256
+    return {"version": state.champion, "sha256": sha256}
+
+
+def _write(options: DemoOptions, watch: Watch, made: dict[str, Any]) -> None:
+    options.report.write_text(json.dumps(made, indent=2) + "\n")
+    report.show(made, console)
+    console.print(f"report: {options.report}")
+    if options.plot is not None and watch.quality.rows:
+        plot.draw(watch, options.plot)
+        console.print(f"picture: {options.plot}")
