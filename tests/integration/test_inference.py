@@ -57,6 +57,7 @@ async def running(url: str, **settings: Any) -> AsyncIterator[Running]:
     wired = await wire(Inference(nats_url=url, **{"refresh_seconds": 0.2, **settings}), bus)
     tasks = [asyncio.create_task(task) for task in wired.tasks]
     await bus.start()
+    assert wired.http is not None
     transport = httpx.ASGITransport(app=wired.http, raise_app_exceptions=False)
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://inference") as http:
@@ -482,6 +483,7 @@ async def test_after_kill_9_mid_stream_every_row_is_scored_exactly_once(
             "DRIFTLOOP_NATS_URL": nats_server.url,
             "DRIFTLOOP_PORT": str(port),
             "DRIFTLOOP_INFERENCE_GROUP": "4",
+            "DRIFTLOOP_INFERENCE_ACK_SECONDS": "2",
         }
         command = [sys.executable, "-m", "driftloop.inference"]
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -506,7 +508,6 @@ async def test_after_kill_9_mid_stream_every_row_is_scored_exactly_once(
                 process.kill()
                 process.wait()
                 process = start()
-        await nudge_redelivery(bus)
         got = await scored(bus, count)
         ids = [i for m in got for i in m.batch().column("event_id").to_pylist()]
         assert len(ids) == len(set(ids)) == count * 10
@@ -538,13 +539,6 @@ async def send_more(bus: Bus, first: int, last: int) -> None:
             )
         )
     await bus.publish(messages)
-
-
-async def nudge_redelivery(bus: Bus) -> None:
-    """Shorten the wait for what a killed process had in hand, from 30 s."""
-    info = await bus.connection.js.consumer_info("ROWS", "inference-scored")
-    info.config.ack_wait = 1.0
-    await bus.connection.js.add_consumer("ROWS", info.config)
 
 
 def log_of(tmp_path: Path) -> str:

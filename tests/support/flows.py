@@ -144,8 +144,10 @@ def process(name: str, url: str, folder: Path) -> Iterator[Process]:
 
 async def held(bus: Bus, stream: str, subject: str) -> list[Delivered]:
     """All messages of a subject, in order."""
-    last = await bus.log.last_seq(stream)
-    return [message async for message in bus.log.range(stream, subject, 1, last)]
+    last = await bus.log.last(stream, subject)
+    if last is None:
+        return []
+    return [message async for message in bus.log.range(stream, subject, 1, last.seq)]
 
 
 async def rows_held(bus: Bus, stream: str, subject: str) -> list[dict[str, Any]]:

@@ -24,14 +24,23 @@ Row = dict[str, Any]
 
 
 @asynccontextmanager
-async def telemetry(url: str, folder: Path, **other: Any) -> AsyncIterator[Wired]:
-    """The service wired in this process; chDB lets it be one at a time."""
-    settings = TelemetrySettings(nats_url=url, path=str(folder), flush_seconds=0.05, **other)
+async def telemetry(
+    url: str, folder: Path, *, ready: bool = True, **other: Any
+) -> AsyncIterator[Wired]:
+    """The service wired in this process, and by default ready; chDB lets it be one at a time."""
+    given: dict[str, Any] = {"path": str(folder), "flush_seconds": 0.05} | other
+    settings = TelemetrySettings(nats_url=url, **given)
     bus = await Bus.open(url, "telemetry")
     wired = await wire(settings, bus)
     tasks = [asyncio.create_task(task) for task in wired.tasks]
     await bus.start()
+
+    async def is_ready() -> bool:
+        return not wired.problem()
+
     try:
+        if ready:
+            await eventually(is_ready, "telemetry is ready")
         yield wired
     finally:
         bus.stopping.set()

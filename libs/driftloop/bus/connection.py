@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ class Connection:
         self.url = url
         self.service = service
         self.denied = ""
+        self.drops = 0
+        """How often the line was lost: what was in flight then is never answered."""
         self._stopping = False
         self._on_closed = on_closed
         self.broker = NatsBroker(
@@ -64,8 +67,13 @@ class Connection:
     async def close(self) -> None:
         """Drain subscriptions and publishes, then leave."""
         self._stopping = True
-        if self._client is not None and not self._client.is_closed:
+        if self._client is None or self._client.is_closed:
+            return
+        try:
             await self.broker.stop()
+        except NatsError as error:  # the broker is away: there is nobody to drain to
+            log.warning("nats: left without draining: %s", error)
+            await self._client.close()
 
     async def _error(self, error: Exception) -> None:
         if "permissions violation" in str(error).lower():
@@ -73,6 +81,7 @@ class Connection:
         log.warning("nats: %s", error)
 
     async def _disconnected(self) -> None:
+        self.drops += 1
         if not self._stopping:
             log.warning("nats: disconnected from %s", self.url)
 

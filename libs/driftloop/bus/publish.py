@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from nats.errors import ConnectionClosedError, OutboundBufferLimitError
 from nats.errors import Error as NatsError
@@ -49,6 +49,7 @@ async def _window(
 ) -> dict[int, api.PubAck]:
     """Publish the messages at `left`; the acknowledgements that came within `ACK_SECONDS`."""
     waiting: dict[int, asyncio.Future[api.PubAck]] = {}
+    drops = connection.drops
     try:
         for at in left:
             message = messages[at]
@@ -62,10 +63,21 @@ async def _window(
         raise
     except (OutboundBufferLimitError, NatsError) as error:
         log.warning("publish: %s", error)
-    if waiting:
-        # One deadline for all: what was in flight when a broker died is never answered.
-        await asyncio.wait(waiting.values(), timeout=ACK_SECONDS)
+    await _answered(connection, waiting.values(), drops)
     return _acknowledged(messages, waiting)
+
+
+async def _answered(
+    connection: Connection, futures: Collection[asyncio.Future[api.PubAck]], drops: int
+) -> None:
+    """Wait for all, `ACK_SECONDS` at most, and no longer than the line holds."""
+    pending = set(futures)
+    deadline = asyncio.get_running_loop().time() + ACK_SECONDS
+    while pending and connection.drops == drops:
+        left = deadline - asyncio.get_running_loop().time()
+        if left <= 0:
+            return
+        _, pending = await asyncio.wait(pending, timeout=min(left, 0.25))
 
 
 def _acknowledged(

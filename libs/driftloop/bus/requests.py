@@ -13,6 +13,7 @@ from driftloop.bus.connection import Connection
 from driftloop.contracts.errors import (
     DriftloopError,
     InvalidInput,
+    InvalidName,
     Overloaded,
     Reject,
     Retry,
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 ERROR = "dl-error"
 AT_ONCE = 64
 _KINDS: dict[str, type[DriftloopError]] = {
-    c.__name__: c for c in (InvalidInput, UnknownModel, Overloaded, Reject, Retry)
+    c.__name__: c for c in (InvalidInput, InvalidName, UnknownModel, Overloaded, Reject, Retry)
 }
 
 

@@ -28,8 +28,8 @@ class Client:
 
     A batch is sent again under its id until the log has it or `deadline` seconds have passed, so a
     restart of a service or of the broker loses and doubles nothing. At most `window` batches are in
-    flight: a slow log slows the reading of the data down. Batches in flight may change places in the
-    log when one has to be sent again; `window=1` keeps their order whatever happens.
+    flight, so a slow log slows the reading of the data down. Batches in flight may change places
+    when one has to be sent again; `window=1` keeps their order whatever happens.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Client:
         key: str = "",
         on_progress: Progress | None = None,
     ) -> Sent:
-        """Send labels: `event_id`, `label` and, where known, `label_time`; else like `send_rows`."""
+        """Send labels: `event_id`, `label` and, if known, `label_time`; else like `send_rows`."""
         return await self._send("labels", model, data, batch_rows, key, on_progress)
 
     async def predict(self, model: str, rows: Data) -> Prediction:

@@ -13,8 +13,8 @@ from driftloop.modelspec.rows import from_dicts, plain
 
 Row = Mapping[str, Any]
 Data = Any
-"""A pandas or Polars data frame (anything with `__arrow_c_stream__`), a pyarrow Table or RecordBatch,
-or an iterable, also an asynchronous one, of mappings. One mapping is one row.
+"""A pandas or Polars data frame (anything with `__arrow_c_stream__`), a pyarrow Table or
+RecordBatch, or an iterable, also an asynchronous one, of mappings. One mapping is one row.
 """
 
 _PART: Final = 1024

@@ -72,7 +72,7 @@ class Window:
     async def send(
         self, batches: AsyncIterator[B], send_one: Callable[[int, B], Awaitable[Accepted]]
     ) -> Sent:
-        """Send all of `batches`; on the first that fails the others are given up, and it is raised."""
+        """Send all of `batches`; the first error is raised, and the rest given up."""
         number = 0
         try:
             async with asyncio.TaskGroup() as group:

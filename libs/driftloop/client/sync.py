@@ -1,8 +1,9 @@
-"""The client for programs without an event loop: the same methods, on a loop in a thread of its own."""
+"""The client for programs without an event loop: the same methods, on a loop in a thread."""
 
 import asyncio
 import threading
 from collections.abc import Coroutine
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -15,7 +16,7 @@ R = TypeVar("R")
 
 
 class SyncClient:
-    """Like `Client`; may be used from several threads. `on_progress` is called in the loop's thread."""
+    """Like `Client`, also for several threads; `on_progress` is called in the loop's thread."""
 
     def __init__(
         self,
@@ -26,8 +27,8 @@ class SyncClient:
         timeout: float = 5.0,
         deadline: float = 120.0,
     ) -> None:
-        self._make = lambda: Client(
-            url, name=name, window=window, timeout=timeout, deadline=deadline
+        self._make = partial(
+            Client, url, name=name, window=window, timeout=timeout, deadline=deadline
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(

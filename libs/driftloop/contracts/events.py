@@ -96,9 +96,7 @@ class SpecRegistered(Event, frozen=True, kw_only=True, tag="spec.registered"):
 
 
 class DataAccumulated(Event, frozen=True, kw_only=True, tag="data.accumulated"):
-    """The log of outcomes passed another multiple of the spec's `triggers.new_data_rows`. Owner:
-    feedback.
-    """
+    """OUTCOMES passed another multiple of the spec's `triggers.new_data_rows`. Owner: feedback."""
 
     kind: ClassVar[str] = "data.accumulated"
     rows: int
@@ -240,9 +238,7 @@ class CandidateRejected(RunEvent, frozen=True, kw_only=True, tag="candidate.reje
 
 
 class ShadowStarted(RunEvent, frozen=True, kw_only=True, tag="shadow.started"):
-    """A version answers beside the champion: a challenger, or the old champion on probation. Owner:
-    registry.
-    """
+    """A version answers beside the champion: a challenger, or the old one. Owner: registry."""
 
     kind: ClassVar[str] = "shadow.started"
     version: int
@@ -256,8 +252,9 @@ class ShadowStarted(RunEvent, frozen=True, kw_only=True, tag="shadow.started"):
 
 
 class ShadowConcluded(RunEvent, frozen=True, kw_only=True, tag="shadow.concluded"):
-    """The evidence on a shadow is in: interval of `champion - shadow` loss on `rows` paired rows.
-    Owner: validation.
+    """The evidence on a shadow is in, on `rows` paired rows. Owner: validation.
+
+    `lower`, `mean` and `upper` are of the difference of losses, `champion - shadow`.
     """
 
     kind: ClassVar[str] = "shadow.concluded"

@@ -1,4 +1,4 @@
-"""One column of a batch into float32 model input, with what is wrong on which rows; no loop over values."""
+"""One column of a batch into float32 model input, with what is wrong on which rows."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -80,7 +80,7 @@ def _number(
 
 
 def to_float(column: pa.Array) -> tuple[pa.Array, Mask]:
-    """The column as float64 with null for what is no number, and the mask of values that are no number."""
+    """The column as float64, null for what is no number, and the mask of what is no number."""
     rows, kind = len(column), column.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind):
         return column.cast(pa.float64(), safe=False), np.zeros(rows, dtype=np.bool_)
@@ -132,8 +132,8 @@ def _boolean(
 def to_event_time(column: pa.Array) -> pa.Array:
     """The column as UTC timestamps in milliseconds, null for what cannot be read.
 
-    Accepted are timestamps, dates, ISO 8601 texts (UTC where no zone is given) and whole milliseconds
-    since 1970, as numbers or as texts of at least 11 digits.
+    Accepted are timestamps, dates, ISO 8601 texts (UTC where no zone is given) and whole
+    milliseconds since 1970, as numbers or as texts of at least 11 digits.
     """
     kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):

@@ -1,4 +1,4 @@
-"""The data contract a spec sets: rows as they came in, valid and quarantined rows out, a batch at a time."""
+"""The data contract a spec sets: rows as they came in, valid and quarantined rows out."""
 
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -48,7 +48,10 @@ class Contract:
         self._known |= {f.name for f in spec.features}
 
     def features(self, rows: pa.RecordBatch) -> tuple[Matrix, Findings]:
-        """Model input of shape (rows, features) and what is wrong with it; a bad row's values mean nothing."""
+        """Model input of shape (rows, features) and what is wrong with it.
+
+        The values of a bad row mean nothing.
+        """
         rows = plain(rows)
         found = Findings(rows.num_rows)
         self._unknown_columns(rows, found)
@@ -60,7 +63,7 @@ class Contract:
         return matrix, found
 
     def check(self, rows: pa.RecordBatch, now_ms: int) -> Checked:
-        """Split `rows` by the contract; `now_ms` is the present (milliseconds since 1970) for the time sanity check."""
+        """Split `rows` by the contract; `now_ms` is the present in milliseconds since 1970."""
         rows, duplicates = self._without_duplicates(plain(rows))
         matrix, found = self.features(rows)
         ids = self._event_ids(rows, found)

@@ -1,4 +1,4 @@
-"""What is wrong with which rows of a batch, kept as masks and turned into text for the bad rows alone."""
+"""What is wrong with which rows: kept as masks, turned into text for the bad rows alone."""
 
 import json
 from typing import Final, NamedTuple
@@ -38,7 +38,7 @@ class Findings:
     def add(
         self, field: str, rows: Mask, what: str, accepted: str, values: pa.Array | None = None
     ) -> None:
-        """Note that `field` is wrong on the rows where the mask is true; nothing is noted for an empty mask."""
+        """Note that `field` is wrong on the rows where the mask is true, if there is one."""
         if rows.any():
             self._all.append(Finding(field, rows, what, accepted, values))
             self.bad |= rows
@@ -72,7 +72,7 @@ def _cut(text: str) -> str:
 
 
 def rows_as_json(rows: pa.RecordBatch) -> list[str]:
-    """Each row as a JSON object, for a person and for a replay; NaN and infinity as Python writes them."""
+    """Each row as JSON, for a person and a replay; NaN and infinity as Python writes them."""
     columns = [as_text(c) if pa.types.is_temporal(c.type) else c for c in rows.columns]
     if not columns:
         return ["{}"] * rows.num_rows

@@ -1,4 +1,4 @@
-"""Rows as producers have them, as a batch of plain columns: nothing here knows a spec or judges a value."""
+"""Rows as producers have them into a batch of plain columns; no value is judged here."""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -25,11 +25,9 @@ MOST_NAME: Final = 256
 def from_dicts(rows: Sequence[Mapping[str, object]]) -> pa.RecordBatch:
     """A batch of `rows` with a column for every name in any of them; what a row lacks is null.
 
-    Values of one column that share no type become texts, so that one bad value cannot spoil the batch.
+    Values of one column that share no type become texts: one bad value cannot spoil the batch.
     """
     names = list(dict.fromkeys(chain.from_iterable(rows)))
-    if not names:
-        raise InvalidInput("rows: no row has a field; accepted: one or more objects with fields")
     check_names(names)
     if len(names) * len(rows) > MOST_CELLS:
         raise InvalidInput(
@@ -42,6 +40,8 @@ def from_dicts(rows: Sequence[Mapping[str, object]]) -> pa.RecordBatch:
 
 def check_names(names: Sequence[object]) -> None:
     """Raise `InvalidInput` unless these can name the columns of one batch."""
+    if not names:
+        raise InvalidInput("rows: no row has a field; accepted: one or more objects with fields")
     if len(names) > MOST_COLUMNS:
         raise InvalidInput(
             f"columns: {len(names)} different names; accepted: at most {MOST_COLUMNS}"
@@ -50,7 +50,8 @@ def check_names(names: Sequence[object]) -> None:
         if not isinstance(name, str) or len(name) > MOST_NAME:
             shown = f"{name!r:.80}"
             raise InvalidInput(
-                f"columns: {shown} cannot name one; accepted: texts of at most {MOST_NAME} characters"
+                f"columns: {shown} cannot name one;"
+                f" accepted: texts of at most {MOST_NAME} characters"
             )
     if len(set(names)) < len(names):
         twice = next(name for at, name in enumerate(names) if name in names[:at])
@@ -69,7 +70,7 @@ def column(values: Sequence[object]) -> pa.Array:
 
 
 def plain(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """`batch` with columns of numbers, booleans, times and texts only; anything else becomes text."""
+    """`batch` in columns of numbers, booleans, times and texts; anything else becomes text."""
     names = batch.schema.names
     check_names(names)
     if all(_is_plain(kind) for kind in batch.schema.types):

@@ -1,4 +1,4 @@
-"""One background task for each thing that needs one now: a shadow's evidence, a champion's monitor."""
+"""One background task for each thing that needs one: a shadow's evidence, a champion's monitor."""
 
 import asyncio
 import logging
@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
 from typing import Any
 
 from driftloop.bus.bus import Bus
+from driftloop.contracts.errors import Retry
 
 log = logging.getLogger(__name__)
 
@@ -13,7 +14,7 @@ Wanted = Mapping[Hashable, Callable[[], Coroutine[Any, Any, None]]]
 
 
 class KeyedTasks:
-    """Starts a task for each key that is wanted, ends those that no longer are, restarts failed ones."""
+    """Starts a task for each key that is wanted, ends the others, restarts failed ones."""
 
     def __init__(self, bus: Bus, nudge: str, look_seconds: float = 1.0) -> None:
         self._bus = bus
@@ -23,10 +24,13 @@ class KeyedTasks:
         self._nudged = asyncio.Event()
 
     async def run(self, wanted: Callable[[], Awaitable[Wanted]]) -> None:
-        """Keep the tasks that `wanted` asks for; looked at when `nudge` subjects are heard, and regularly."""
+        """Keep the tasks that `wanted` asks for; asked when a nudge is heard, and regularly."""
         await self._bus.hear(self._nudge, self._on_nudge)
         while not self._bus.stopping.is_set():
-            self._reconcile(await wanted())
+            try:
+                self._reconcile(await wanted())
+            except Retry as error:
+                log.warning("kept as it was: %s", error)
             try:
                 await asyncio.wait_for(self._nudged.wait(), self._look)
             except TimeoutError:

@@ -109,5 +109,5 @@ def variables(kind: type[Shared], service: str) -> list[str]:
 
 
 def environment_of_child(settings: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with only `settings` of ours: what a service started here is to see."""
+    """This process's environment with only `settings` of ours, for a service started here."""
     return {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)} | dict(settings)

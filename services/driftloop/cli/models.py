@@ -141,10 +141,11 @@ async def healths(bus: "Bus") -> list[Health]:
     """Every service by its last measurement."""
     from driftloop.runtime.settings import SERVICES
 
-    return list(await asyncio.gather(*(_health(bus, service) for service in SERVICES)))
+    return list(await asyncio.gather(*(health(bus, service) for service in SERVICES)))
 
 
-async def _health(bus: "Bus", service: str) -> Health:
+async def health(bus: "Bus", service: str) -> Health:
+    """A service by its last measurement."""
     from driftloop.contracts import codec
     from driftloop.contracts.stats import ServiceStats
 

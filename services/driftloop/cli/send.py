@@ -1,6 +1,5 @@
 """`send-rows`, `send-labels` and `predict`: data in, answers out."""
 
-import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +14,9 @@ from driftloop.cli.exits import Exit, Stop
 from driftloop.cli.options import DEFAULT_URL, Json, ModelName, Url
 from driftloop.cli.session import visit
 from driftloop.contracts import requests
-from driftloop.contracts.errors import InvalidInput, Overloaded
-from driftloop.contracts.names import digest
+from driftloop.contracts.errors import InvalidInput
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from driftloop.bus.bus import Bus
     from driftloop.modelspec.spec import Spec
 
@@ -34,7 +30,8 @@ Row = Annotated[
 
 What = Literal["rows", "labels"]
 PREDICT_ROWS = 1_000
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 60.0
+IMPATIENCE_SECONDS = 3.0
 SHOWN_REASONS = 10
 
 
@@ -84,7 +81,11 @@ def predict(
 
     async def work(bus: "Bus") -> list[requests.Prediction]:
         spec = (await bus.spec(model)).spec
-        return [await _ask(bus, spec.name, rows) for rows in _questions(spec, file, row)]
+        questions = _questions(spec, file, row)
+        state = await bus.models.get(model)
+        if state is None or not state.champion:
+            raise Stop(Exit.NO, f"{model} has no champion yet: no candidate has been promoted")
+        return [await _ask(bus, model, rows) for rows in questions]
 
     answers = visit(url, work)
     if json:
@@ -97,41 +98,37 @@ def predict(
 async def _send(bus: "Bus", model: str, what: What, file: Path) -> Sent:
     from driftloop.cli import prepare
     from driftloop.cli.files import count, read, sha256
+    from driftloop.client import Client, NotSent
 
-    spec = (await bus.spec(model)).spec
-    stamp = prepare.Stamp(prefix=sha256(file)[:16], now_ms=int(time.time() * 1000))
+    registered = await bus.spec(model)
+    name = sha256(file)
+    stamp = prepare.Stamp(prefix=name[:16], now_ms=int(time.time() * 1000))
     fit = prepare.rows if what == "rows" else prepare.labels
     began, sent, duplicate = time.monotonic(), 0, 0
     with _progress() as progress:
         task = progress.add_task(f"Sending {file.name}", total=count(file))
-        for batch in fit(read(file), spec, stamp):
-            done = await _deliver(bus, model, what, batch)
-            sent, duplicate = sent + batch.num_rows, duplicate + done.duplicate
-            progress.update(task, advance=batch.num_rows)
-    return Sent(
-        model=model, sent=sent, duplicate=duplicate, seconds=round(time.monotonic() - began, 3)
-    )
+        async with Client(
+            bus.connection.url, name=bus.service, deadline=PATIENCE_SECONDS
+        ) as client:
+            send = client.send_rows if what == "rows" else client.send_labels
+            for at, batch in enumerate(fit(read(file), registered.spec, stamp)):
+                # Under this name a file that is sent again is known; under a new spec it is new.
+                key = f"{name[:32]}-{what}-{registered.revision}-{at}"
+                try:
+                    done = await send(model, batch, key=key)
+                except NotSent as error:
+                    raise Stop(Exit.SILENT, f"after {sent:,} {what}: {error}") from error
+                sent, duplicate = sent + done.rows, duplicate + done.duplicate
+                progress.update(task, advance=batch.num_rows)
+    seconds = round(time.monotonic() - began, 3)
+    return Sent(model=model, sent=sent, duplicate=duplicate, seconds=seconds)
 
 
-async def _deliver(
-    bus: "Bus", model: str, what: What, batch: "pa.RecordBatch"
-) -> requests.Accepted:
-    """One batch, again after a pause when the system is overloaded; its id lets the log know it."""
-    from driftloop.contracts.batches import encode
+async def _patience(bus: "Bus") -> float:
+    """How long to insist: a restart is worth waiting for, a service that was not there is not."""
+    from driftloop.cli.models import health
 
-    payload, patience = encode(batch), time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            headers = {requests.BATCH_ID: digest(payload)}
-            reply = await bus.ask(
-                requests.send(model, what), payload, headers=headers, timeout=15.0
-            )
-        except Overloaded as error:
-            if time.monotonic() > patience:
-                raise
-            await asyncio.sleep(error.delay)
-        else:
-            return msgspec.msgpack.decode(reply.payload, type=requests.Accepted)
+    return PATIENCE_SECONDS if (await health(bus, "ingest")).ready else IMPATIENCE_SECONDS
 
 
 def _progress() -> Progress:

@@ -158,8 +158,8 @@ def check_estimator(spec: "Spec") -> None:
             " accepted: an estimator whose module imports quickly"
         ) from error
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise InvalidInput(f"training.estimator: {training.estimator!r}: {said[-1]}")
+        ended = f"training.estimator: {training.estimator!r} ended with {done.returncode}"
+        raise InvalidInput((done.stderr.strip().splitlines() or [ended])[-1])
 
 
 def guessed(file: Path, wanted: "Wanted") -> "Guess":

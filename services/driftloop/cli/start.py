@@ -2,7 +2,7 @@
 
 import importlib
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -10,6 +10,8 @@ from driftloop.cli.exits import Exit, Stop
 from driftloop.contracts.errors import InvalidInput
 
 DATA: Final = Path(".driftloop")
+SEED: Final = 2013
+"""Seed of the shuffled control, so that it is the same control each time."""
 
 Data = Annotated[Path, typer.Option(help="Folder of the logs, models and tables.")]
 Specs = Annotated[
@@ -20,6 +22,16 @@ PortBase = Annotated[
     int, typer.Option(min=1024, max=65_000, help="First of the services' HTTP ports.")
 ]
 NatsPort = Annotated[int, typer.Option(min=1, max=65_535, help="Port of the embedded NATS server.")]
+
+Shuffle = Annotated[bool, typer.Option("--shuffle", help="The control: rows in random order.")]
+Rows = Annotated[int | None, typer.Option(min=0, help="Only the first rows; 0 is all.")]
+DemoData = Annotated[Path | None, typer.Option(help="Folder to keep; else one that is removed.")]
+Report = Annotated[Path | None, typer.Option(help="Where the report goes.")]
+Plot = Annotated[Path | None, typer.Option(help="Where the plot goes.")]
+Hold = Annotated[bool | None, typer.Option(help="Hold the replay while a model is made.")]
+Slice = Annotated[float | None, typer.Option(min=0.1, help="Hours of event time sent at once.")]
+InFlight = Annotated[int | None, typer.Option(min=1, help="Labelled rows under way at most.")]
+Bootstrap = Annotated[int | None, typer.Option(min=100, help="Labelled rows before a first model.")]
 
 
 def up(
@@ -35,36 +47,33 @@ def up(
 
 
 def demo(
-    data: Annotated[
-        Path | None, typer.Option(help="Folder to keep; else a fresh one that is removed.")
-    ] = None,
-    shuffle: Annotated[
-        bool, typer.Option("--shuffle", help="The control: the same rows in random order.")
-    ] = False,
-    rows: Annotated[int, typer.Option(min=0, help="Replay only the first rows; 0 is all.")] = 0,
-    speed: Annotated[
-        float, typer.Option(min=0.0, help="Rows a second; 0 is as fast as it goes.")
-    ] = 0.0,
-    hold: Annotated[bool, typer.Option(help="Hold the clock while a model is fitted.")] = True,
-    report: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("demo-report.json"),
-    plot: Annotated[Path, typer.Option(help="Where the plot goes.")] = Path("demo-report.png"),
+    shuffle: Shuffle = False,
+    rows: Rows = None,
+    data: DemoData = None,
+    report: Report = None,
+    plot: Plot = None,
+    hold: Hold = None,
+    slice_hours: Slice = None,
+    in_flight: InFlight = None,
+    bootstrap_rows: Bootstrap = None,
 ) -> None:
     """Replay a year of real flights through the running loop, and report what it did."""
-    from driftloop.local.demo import Options, run_demo
+    from driftloop.local.demo.options import DemoOptions
+    from driftloop.local.demo.run import run_demo
 
-    _end(
-        run_demo(
-            Options(
-                data=data,
-                shuffle=shuffle,
-                rows=rows,
-                speed=speed,
-                hold=hold,
-                report=report,
-                plot=plot,
-            )
-        )
-    )
+    said = {
+        "shuffle": SEED if shuffle else None,
+        "rows": rows,
+        "data": data,
+        "report": report,
+        "plot": plot,
+        "hold": hold,
+        "slice_hours": slice_hours,
+        "in_flight": in_flight,
+        "bootstrap_rows": bootstrap_rows,
+    }
+    given: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+    _end(run_demo(DemoOptions(**given)))
 
 
 def run(

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -58,6 +59,7 @@ def create_app(console: Console) -> FastAPI:
     """The service's own routes."""
     app = FastAPI(title="Driftloop console", docs_url=None, redoc_url=None)
     explain(app)
+    app.add_exception_handler(RequestValidationError, _unfit)
     _pages(app)
     _data(app, console)
 
@@ -132,6 +134,12 @@ def read_order(body: bytes, command: str) -> Order:
     if command == "promote" and asked.version < 1:
         raise InvalidInput(f"version: {asked.version} is not a version; accepted: 1 or above")
     return asked
+
+
+async def _unfit(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    lines = [f"{e['loc'][-1]}: {e['input']!r:.80}; accepted: {e['msg']}" for e in error.errors()]
+    return problem(422, "\n".join(lines))
 
 
 def _json(value: object) -> Response:

@@ -35,6 +35,7 @@ async def wire(settings: Inference, bus: Bus) -> Wired:
         durable="inference-scored",
         handler=scoring.score,
         group=settings.group,
+        ack_wait=settings.ack_seconds,
     )
     return Wired(
         tasks=[bus.work(valid), versions.keep_current(settings.refresh_seconds)],

@@ -18,5 +18,7 @@ class Inference(Shared, frozen=True, kw_only=True):
     """Versions kept loaded, at most; those that answer now are kept in any case."""
     group: Annotated[int, Meta(ge=1, le=1024)] = 32
     """Messages of the stream scored together, at most."""
+    ack_seconds: Annotated[float, Meta(ge=1)] = 10.0
+    """After how long another replica is given what a dead one had in hand."""
     body_bytes: Annotated[int, Meta(ge=1024)] = 8 << 20
     """Largest body of a request."""

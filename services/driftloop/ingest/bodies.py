@@ -1,8 +1,7 @@
 """Bodies in the four formats as batches of columns; an error says where the body is wrong."""
 
 import json
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -17,11 +16,13 @@ from driftloop.runtime.problems import TooLarge, UnsupportedType
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 CSV: Final = "text/csv"
+OBJECTS: Final = (JSON, NDJSON)
+ACCEPTED: Final = (*OBJECTS, ARROW, CSV)
 CHUNK_ROWS: Final = 8192
 """Rows turned into columns at once; a value of an odd type makes texts of its own chunk alone."""
 
 Row = dict[str, Any]
-Reader = Callable[[bytes, str, int], list[pa.RecordBatch]]
+T = TypeVar("T")
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _values = msgspec.json.Decoder(list[msgspec.Raw])
@@ -30,49 +31,65 @@ _rows = msgspec.json.Decoder(list[Row])
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def read(content_type: str, body: bytes, what: str, most: int) -> list[pa.RecordBatch]:
-    """The `what` (rows or labels) in `body`, at most `most` of them, in one or more batches."""
+def kind_of(content_type: str) -> str:
+    """The format a `content-type` names; raises `UnsupportedType`."""
     kind = content_type.partition(";")[0].strip().lower()
-    reader = _READERS.get(kind)
-    if reader is None:
-        accepted = ", ".join(_READERS)
+    if kind not in ACCEPTED:
+        accepted = ", ".join(ACCEPTED)
         raise UnsupportedType(f"content-type: {kind[:80]!r} is not read here; accepted: {accepted}")
+    return kind
+
+
+def objects(kind: str, body: bytes, what: str, most: int) -> list[Row]:
+    """The `what` (rows or labels) in a JSON or NDJSON body, at most `most` of them."""
     if not body or body.isspace():
         raise InvalidInput(f"{what}: the body is empty; accepted: one or more")
-    made = reader(body, what, most)
-    rows = sum(batch.num_rows for batch in made)
+    if body.count(b"{") > most + 1:  # looked up first: a decoded row takes far more memory
+        raise _too_many(what, most)
+    made = _json(body, what) if kind == JSON else _ndjson(body, what)
+    return _some(made, len(made), what, most)
+
+
+def columns(kind: str, body: bytes, what: str, most: int) -> list[pa.RecordBatch]:
+    """The `what` in a body of any kind, in one or more batches."""
+    if kind in OBJECTS:
+        rows = objects(kind, body, what, most)
+        return [from_dicts(rows[at : at + CHUNK_ROWS]) for at in range(0, len(rows), CHUNK_ROWS)]
+    batch = batches.decode(body) if kind == ARROW else _csv(body)
+    return [_some(batch, batch.num_rows, what, most)]
+
+
+def _some(made: T, rows: int, what: str, most: int) -> T:
     if rows == 0:
         raise InvalidInput(f"{what}: there is none; accepted: one or more")
     if rows > most:
-        _too_many(what, most)
+        raise _too_many(what, most)
     return made
 
 
-def _json(body: bytes, what: str, most: int) -> list[pa.RecordBatch]:
-    if body.count(b"{") > most + 1:  # looked up first: a decoded row takes far more memory
-        _too_many(what, most)
-    if body.lstrip()[:1] != b"{":
-        return _columns(_list(body, what))
+def _too_many(what: str, most: int) -> TooLarge:
+    return TooLarge(f"{what}: too many in one request; accepted: at most {most}, send several")
+
+
+def _json(body: bytes, what: str) -> list[Row]:
+    if body[:64].lstrip()[:1] != b"{":
+        return _list(body, what)
     try:
         given = _object.decode(body)
     except _UNREADABLE as error:
-        _not_json(body, "body", error)
-    if list(given) == [what]:
-        return _columns(_list(bytes(given[what]), what))
-    return _columns(_list(b"[" + body + b"]", what))
+        raise _not_json(body, "body", error) from error
+    return _list(bytes(given[what]) if list(given) == [what] else b"[" + body + b"]", what)
 
 
-def _ndjson(body: bytes, what: str, most: int) -> list[pa.RecordBatch]:
-    if body.count(b"{") > most:
-        _too_many(what, most)
+def _ndjson(body: bytes, what: str) -> list[Row]:
     try:
-        return _columns(_row.decode_lines(body))
-    except _UNREADABLE:
-        lines = [line for line in body.splitlines() if line.strip()]
-        return _columns([_one(line, f"{what} line {at}") for at, line in enumerate(lines, 1)])
+        return _row.decode_lines(body)
+    except _UNREADABLE:  # once more, line by line, to tell which
+        lines = body.split(b"\n")
+        return [_one(t, f"{what} line {at}") for at, t in enumerate(lines, 1) if t.strip()]
 
 
-def _csv(body: bytes, what: str, most: int) -> list[pa.RecordBatch]:
+def _csv(body: bytes) -> pa.RecordBatch:
     """Every value as the text it is: what a text means is for the spec to say."""
     convert = csv.ConvertOptions(
         default_column_type=pa.string(), null_values=[""], strings_can_be_null=True
@@ -83,19 +100,7 @@ def _csv(body: bytes, what: str, most: int) -> list[pa.RecordBatch]:
         table = csv.read_csv(pa.BufferReader(body), reading, parse, convert)
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise Reject(f"body: {error}; accepted: CSV with a header line, in UTF-8") from error
-    return [batches.to_batch(table)]
-
-
-def _arrow(body: bytes, what: str, most: int) -> list[pa.RecordBatch]:
-    return [batches.decode(body)]
-
-
-_READERS: Final[dict[str, Reader]] = {JSON: _json, NDJSON: _ndjson, ARROW: _arrow, CSV: _csv}
-ACCEPTED: Final = tuple(_READERS)
-
-
-def _columns(rows: Sequence[Row]) -> list[pa.RecordBatch]:
-    return [from_dicts(rows[at : at + CHUNK_ROWS]) for at in range(0, len(rows), CHUNK_ROWS)]
+    return batches.to_batch(table)
 
 
 def _list(text: bytes, what: str) -> list[Row]:
@@ -109,10 +114,11 @@ def _list(text: bytes, what: str) -> list[Row]:
     except msgspec.ValidationError:
         shown = text.strip()[:80].decode("utf-8", "replace")
         raise InvalidInput(
-            f'{what}: {shown} is no list; accepted: a list of objects, {{"{what}": [...]}} or one object'
+            f"{what}: {shown} is no list;"
+            f' accepted: a list of objects, {{"{what}": [...]}} or one object'
         ) from first
     except _UNREADABLE as error:
-        _not_json(text, "body", error)
+        raise _not_json(text, "body", error) from error
     return [_one(bytes(value), f"{what}[{at}]") for at, value in enumerate(values)]
 
 
@@ -124,28 +130,25 @@ def _one(text: bytes, where: str) -> Row:
         return _row.decode(text)
     except msgspec.ValidationError as error:
         if "out of range" in str(error):
-            made: Row = json.loads(text)
+            made: Row = json.loads(text, parse_int=_integer)
             return made
         shown = text.strip()[:80].decode("utf-8", "replace")
         raise InvalidInput(
             f"{where}: {shown} is no object; accepted: an object of field and value"
         ) from error
     except _UNREADABLE as error:
-        _not_json(text, where, error)
+        raise _not_json(text, where, error) from error
 
 
-def _not_json(text: bytes, where: str, error: Exception) -> NoReturn:
+def _integer(digits: str) -> int | float:
+    """Python refuses to read integers of thousands of digits, which no column holds anyway."""
+    return int(digits) if len(digits) < 400 else float(digits)
+
+
+def _not_json(text: bytes, where: str, error: Exception) -> Reject:
     told = str(error)
     if isinstance(error, RecursionError):
         told = "nested too deep"
     elif "truncated" in told:
         told = f"it ends too early (byte {len(text)})"
-    raise Reject(
-        f"{where}: not JSON: {told}; accepted: JSON without NaN and Infinity, in UTF-8"
-    ) from error
-
-
-def _too_many(what: str, most: int) -> NoReturn:
-    raise TooLarge(
-        f"{what}: more than {most} in one request; accepted: at most {most}, send several"
-    )
+    return Reject(f"{where}: not JSON: {told}; accepted: JSON without NaN and Infinity, in UTF-8")

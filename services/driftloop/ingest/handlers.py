@@ -3,7 +3,8 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Final, Literal
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pyarrow as pa
 from driftloop.bus.bus import Bus
 from driftloop.bus.messages import Outgoing, batch_message
 from driftloop.contracts import subjects
+from driftloop.contracts.batches import to_batch
 from driftloop.contracts.errors import DriftloopError, InvalidInput
 from driftloop.contracts.names import new_id
 from driftloop.contracts.requests import Accepted
@@ -19,7 +21,8 @@ from driftloop.ingest.domain.labels import labels
 from driftloop.ingest.domain.rows import named, pieces
 from driftloop.ingest.pressure import Lag
 from driftloop.ingest.settings import Ingest
-from driftloop.ingest.sharing import Shared
+from driftloop.ingest.sharing import Brought, Shared
+from driftloop.modelspec.rows import check_names, from_dicts
 from driftloop.modelspec.spec import Spec
 from driftloop.runtime import metrics
 
@@ -32,6 +35,8 @@ REFUSED: Final = metrics.counter("ingest_refused", "Requests refused", ["what", 
 
 INLINE_BYTES: Final = 256 << 10
 """Larger bodies are read in a thread."""
+JOINED_BYTES: Final = 64 << 10
+"""Objects in smaller bodies without a key share a batch with others that come at once."""
 MOST_PUBLISHED: Final = 16
 """Batches of one request published at once."""
 _KEY: Final = re.compile(r"[!-~]{1,128}\Z")
@@ -51,13 +56,15 @@ class Intake:
         self._clock = clock
         carried = bus.connection.nc.max_payload // 2  # leaves room for the schema
         self._most = (settings.batch_rows, min(settings.batch_bytes, carried))
-        self._shared = Shared(self._publish_shared, *self._most, settings.queue_rows)
+        self._rows = Shared(self._publish_rows, *self._most, settings.queue_rows)
+        self._label_batches = Shared(self._publish_labels, *self._most, settings.queue_rows)
 
     async def accept(
         self, what: What, model: str, content_type: str, body: bytes, key: str = ""
     ) -> Accepted:
-        """Put `what` is in `body` into the log. `key` is the producer's id of the batch: a batch sent
-        again under its key is stored once.
+        """Put what is in `body` into the log.
+
+        `key` is the producer's id of the batch: sent again under it, a batch is stored once.
         """
         try:
             return await self._accept(what, model, content_type, body, key)
@@ -71,32 +78,55 @@ class Intake:
         spec = (await self._bus.spec(model)).spec
         if what == "rows":
             self._lag.check()
+        kind = bodies.kind_of(content_type)
+        if not key and kind in bodies.OBJECTS and len(body) <= JOINED_BYTES:
+            return await self._join(what, spec, kind, body)
         batch = _check_key(key) if key else new_id()
         if len(body) <= INLINE_BYTES:
-            parts = self._prepare(what, spec, content_type, body, batch)
+            parts = self._parts(what, spec, kind, body, batch)
         else:
-            parts = await asyncio.to_thread(self._prepare, what, spec, content_type, body, batch)
-        rows = sum(int(part.num_rows) for part in parts)
-        if not key and len(parts) == 1 and rows <= self._settings.joined_rows:
-            shared = await self._shared.publish(_subject(what, model), parts[0])
-            return Accepted(accepted=rows, duplicate=0, batch=shared)
-        return Accepted(
-            accepted=rows, duplicate=await self._publish(what, model, batch, parts), batch=batch
-        )
+            parts = await asyncio.to_thread(self._parts, what, spec, kind, body, batch)
+        duplicate = await self._publish(what, model, batch, parts)
+        return Accepted(accepted=_rows(parts), duplicate=duplicate, batch=batch)
 
-    def _prepare(
-        self, what: What, spec: Spec, content_type: str, body: bytes, batch: str
+    def _parts(
+        self, what: What, spec: Spec, kind: str, body: bytes, batch: str
     ) -> list[pa.RecordBatch]:
-        read = bodies.read(content_type, body, what, self._settings.max_rows)
-        made = list(named(spec, batch, read)) if what == "rows" else self._labels(spec, read)
-        return list(pieces(made, *self._most))
+        read = bodies.columns(kind, body, what, self._settings.max_rows)
+        made = named(spec, batch, read) if what == "rows" else self._labels(spec, read)
+        return list(pieces(list(made), *self._most))
 
-    def _labels(self, spec: Spec, read: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
-        made, first, now = [], 0, int(self._clock() * 1000)
+    def _labels(self, spec: Spec, read: Sequence[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        first, now = 0, int(self._clock() * 1000)
         for part in read:
-            made.append(labels(spec, part, now, first))
+            yield labels(spec, part, now, first)
             first += part.num_rows
-        return made
+
+    async def _join(self, what: What, spec: Spec, kind: str, body: bytes) -> Accepted:
+        """Publish a small request together with others that come at the same time."""
+        objects = bodies.objects(kind, body, what, self._settings.max_rows)
+        size = (len(objects), len(body))
+        if what == "rows":
+            names = frozenset(chain.from_iterable(objects))
+            check_names(list(names))
+            batch = await self._rows.publish(spec.name, Brought(objects, *size, names))
+        else:
+            (made,) = self._labels(spec, [from_dicts(objects)])
+            batch = await self._label_batches.publish(spec.name, Brought(made, *size))
+        return Accepted(accepted=len(objects), duplicate=0, batch=batch)
+
+    async def _publish_rows(self, model: str, brought: list[list[bodies.Row]]) -> str:
+        spec, batch = (await self._bus.spec(model)).spec, new_id()
+        joined = from_dicts(list(chain.from_iterable(brought)))
+        parts = pieces(list(named(spec, batch, [joined])), *self._most)
+        await self._publish("rows", model, batch, list(parts))
+        return batch
+
+    async def _publish_labels(self, model: str, brought: list[pa.RecordBatch]) -> str:
+        batch = new_id()
+        parts = pieces([to_batch(pa.Table.from_batches(brought))], *self._most)
+        await self._publish("labels", model, batch, list(parts))
+        return batch
 
     async def _publish(
         self, what: What, model: str, batch: str, parts: Sequence[pa.RecordBatch]
@@ -110,18 +140,15 @@ class Intake:
         for at in range(0, len(messages), MOST_PUBLISHED):
             known += await self._bus.publish(messages[at : at + MOST_PUBLISHED])
         duplicate = sum(int(part.num_rows) for part, seen in zip(parts, known, strict=True) if seen)
-        rows = sum(int(part.num_rows) for part in parts)
+        rows = _rows(parts)
         ROWS.labels(model, what).inc(rows - duplicate)
         DUPLICATES.labels(model, what).inc(duplicate)
         BATCHES.labels(model, what).inc(len(messages))
         return duplicate
 
-    async def _publish_shared(self, subject: str, merged: pa.RecordBatch) -> str:
-        what: What = "rows" if subject.startswith("rows.") else "labels"
-        batch = new_id()
-        parts = list(pieces([merged], *self._most))
-        await self._publish(what, subjects.model_of(subject), batch, parts)
-        return batch
+
+def _rows(parts: Sequence[pa.RecordBatch]) -> int:
+    return sum(int(part.num_rows) for part in parts)
 
 
 def _subject(what: What, model: str) -> str:
@@ -139,6 +166,7 @@ def _message(
 def _check_key(key: str) -> str:
     if not _KEY.match(key):
         raise InvalidInput(
-            f"Idempotency-Key: {key[:80]!r} is no key; accepted: 1 to 128 printable ASCII characters without spaces"
+            f"Idempotency-Key: {key[:80]!r} is no key;"
+            " accepted: 1 to 128 printable ASCII characters without spaces"
         )
     return key

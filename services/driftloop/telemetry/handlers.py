@@ -23,8 +23,9 @@ from driftloop.telemetry.store import Store
 ASKED = metrics.counter("telemetry_questions", "Questions in SQL", ["answered"])
 
 GROUP: Final = 128
-ACK_WAIT: Final = 60.0
-PATIENCE: Final = 10.0
+ACK_WAIT: Final = 10.0
+"""After a crash, messages in hand come again this late; coming twice does no harm."""
+PATIENCE: Final = 5.0
 """So long a group waits for a ClickHouse that is away before it goes back to the log."""
 
 Decode = Callable[[Delivered], Rows]

@@ -14,7 +14,7 @@ class TelemetrySettings(Shared, frozen=True, kw_only=True):
     """How long a row waits for others before it is inserted."""
     buffer_mb: int = 256
     """Megabytes that may wait; above it messages stay in the log."""
-    query_seconds: float = 15.0
+    query_seconds: float = 10.0
     """How long a question may run."""
     query_rows: int = 1_000_000
     """Rows an answer may have, however many were asked for."""

@@ -7,7 +7,7 @@ from typing import Final
 import pyarrow as pa
 
 from driftloop.bus.bus import Bus
-from driftloop.contracts.errors import DriftloopError, Retry
+from driftloop.contracts.errors import Reject, Retry
 from driftloop.runtime import metrics
 from driftloop.telemetry.buffer import Buffer
 from driftloop.telemetry.domain.views import view_statements
@@ -37,6 +37,7 @@ class Store:
         )
         self._up = asyncio.Event()
         self._reason = "has not been opened yet"
+        self._views_due = False
 
     def problem(self) -> str:
         """Why rows cannot be kept now, or an empty text."""
@@ -51,6 +52,7 @@ class Store:
             try:
                 if self._up.is_set():
                     await self.engine.ping()
+                    await self._make_due_views()
                 else:
                     await self._open()
             except Retry as error:
@@ -70,7 +72,7 @@ class Store:
         if not self._up.is_set() and seconds:
             await _first(seconds, self._up, self._bus.stopping)
         if not self._up.is_set():
-            raise Retry(self.problem(), delay=5.0)
+            raise Retry(self.problem(), delay=3.0)
 
     async def ask(self, sql: str, most: int) -> pa.Table:
         """The first `most` rows of an answer, over everything received so far."""
@@ -92,14 +94,25 @@ class Store:
 
     async def _open(self) -> None:
         await self.engine.open()
-        for model in await self._bus.specs.keys():
-            try:
-                await self._make_views(model)
-            except DriftloopError as error:
-                log.warning("views of %s: %s", model, error)
+        self._views_due = True
+        await self._make_due_views()
         self._up.set()
         REACHABLE.set(1)
         log.info("%s: open", self.engine.place)
+
+    async def _make_due_views(self) -> None:
+        """Make the views of all models; later, if NATS does not say now which there are."""
+        if not self._views_due:
+            return
+        try:
+            for model in await self._bus.specs.keys():
+                try:
+                    await self._make_views(model)
+                except Reject as error:
+                    log.warning("views of %s: %s", model, error)
+            self._views_due = False
+        except Exception as error:
+            log.warning("views: %s, trying again", error or type(error).__name__)
 
     async def _make_views(self, model: str) -> None:
         for statement in view_statements((await self._bus.spec(model)).spec):

@@ -39,17 +39,19 @@ function update(card, model, now) {
   showVersions(card, model);
 }
 
-const metric = ([name, value]) => `${name.replaceAll("_", " ")} ${value === null ? "?" : Number(value.toPrecision(4))}`;
+function metric([name, value]) {
+  return `${name.replaceAll("_", " ")} ${value === null ? "?" : Number(value.toPrecision(4))}`;
+}
 
 function showRun(at, model, now) {
-  keep(at.steps, model.steps, (s) => s.name, (s) => make("li", "", s.name), (li, s) => (li.dataset.step = s.state));
+  keep(at.steps, model.steps, (s) => s.name, (s) => make("li", "", s.name), (li, s) => {
+    li.dataset.step = s.state;
+  });
   const run = model.run;
-  put(
-    at.run,
-    run
-      ? `Version ${run.version}, ${run.trigger.replace("_", " ")}, for ${span(now - run.started)}: ${run.reason}`
-      : "No run in progress.",
-  );
+  const trigger = run?.trigger.replace("_", " ");
+  const took = run ? span(now - run.started) : "";
+  const said = run ? `Version ${run.version}, ${trigger}, for ${took}: ${run.reason}` : "";
+  put(at.run, said || "No run in progress.");
   at.run.classList.toggle("quiet", !run);
 }
 

@@ -20,9 +20,8 @@ function link(state, text) {
 
 // What the stream may have missed; also the first picture.
 async function catchUp() {
-  const [state, events] = await Promise.all(
-    ["/api/state", "/api/events?limit=200"].map(async (url) => (await fetch(url)).json()),
-  );
+  const read = async (url) => (await fetch(url)).json();
+  const [state, events] = await Promise.all([read("/api/state"), read("/api/events?limit=200")]);
   showState(state);
   showEvents(events.reverse(), false);
 }
@@ -30,7 +29,7 @@ async function catchUp() {
 const stream = new EventSource("/api/stream");
 stream.addEventListener("open", () => {
   link("good", "live");
-  catchUp().catch(() => link("wait", "no data yet"));
+  catchUp();
 });
 stream.addEventListener("error", () => link("bad", "reconnecting"));
 stream.addEventListener("state", (message) => showState(JSON.parse(message.data)));

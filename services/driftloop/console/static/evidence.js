@@ -56,9 +56,9 @@ function course(at, shadow) {
   if (!points.length) return;
   const { margin } = shadow;
   const rows = points[points.length - 1][0] || 1;
-  // The first intervals are wide and say little: the scale is made for the last nine tenths.
-  const said = points.filter((p) => p[0] >= rows / 10);
-  const half = nice(Math.max(...said.map((p) => Math.max(Math.abs(p[1] - margin), Math.abs(p[2] - margin)))));
+  // The first intervals are wide and say little: the scale is made for the last four fifths.
+  const said = points.filter((p) => p[0] >= rows / 5);
+  const half = nice(Math.max(...said.flatMap((p) => [margin - p[1], p[2] - margin])));
   const x = (p) => ((1000 * p[0]) / rows).toFixed(1);
   const y = (value) => clip((-100 * (value - margin)) / half).toFixed(1);
   const upper = points.map((p) => `${x(p)} ${y(p[2])}`);

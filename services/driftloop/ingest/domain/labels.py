@@ -92,7 +92,7 @@ def _refuse(
 
 
 def _as_classes(texts: pa.Array, classes: tuple[str, ...]) -> pa.Array:
-    """Each text as the class it means, itself where it means none; decided once a different text."""
+    """Each text as the class it means, itself where it means none; decided once for each text."""
     encoded = texts.dictionary_encode()
     written = [_as_class(text, classes) for text in encoded.dictionary.to_pylist()]
     return pa.array(written, pa.string()).take(encoded.indices)

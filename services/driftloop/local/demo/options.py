@@ -20,7 +20,7 @@ class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
     plot: Path | None = Path("demo-report.png")
     slice_hours: float = 3.0
     """Rows are sent in slices of so much event time; labels follow when each flight has landed."""
-    in_flight: int = 1_500
+    in_flight: int = 300
     """Labelled rows that may be on their way through the services before the replay waits."""
     hold: bool = True
     """Stop the replay's clock while a training or an offline gate is under way."""

@@ -1,7 +1,8 @@
-"""A picture of the year: log loss of served and frozen answers, promotions and roll-backs marked."""
+"""A picture of the year: log loss of served and frozen answers, promotions marked."""
 
-from datetime import UTC, datetime
 from pathlib import Path
+
+import numpy as np
 
 from driftloop.contracts.events import ModelPromoted, ModelRolledBack, ShadowConcluded
 from driftloop.local.demo.watch import Watch
@@ -12,9 +13,10 @@ def draw(watch: Watch, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import dates, pyplot
 
-    when, served, frozen = watch.quality.series()
+    moments, served, frozen = watch.quality.series()
+    when = dates.date2num(np.array(moments, dtype="datetime64[ms]"))
     figure, axes = pyplot.subplots(figsize=(12, 5), dpi=110)
     axes.plot(when, frozen, color="#9aa4b2", linewidth=2, label="first model, frozen")
     axes.plot(when, served, color="#1f6feb", linewidth=2, label="served by the loop")
@@ -33,6 +35,8 @@ def draw(watch: Watch, path: Path) -> None:
         )
     axes.plot([], [], color="#2da44e", linewidth=0.8, label="promotion")
     axes.plot([], [], color="#cf222e", linewidth=0.8, label="roll-back")
+    axes.xaxis.set_major_locator(dates.MonthLocator())
+    axes.xaxis.set_major_formatter(dates.DateFormatter("%b"))
     axes.set_ylabel("log loss, blocks of 4,000 labelled flights")
     axes.set_title("Flights out of New York, 2013: late by more than 15 minutes?", loc="left")
     axes.legend(frameon=False, loc="upper right")
@@ -42,13 +46,16 @@ def draw(watch: Watch, path: Path) -> None:
     pyplot.close(figure)
 
 
-def _marks(watch: Watch) -> list[tuple[str, datetime, int]]:
+def _marks(watch: Watch) -> list[tuple[str, float, int]]:
     """Promotions and roll-backs at the data's time of the evidence they rest on."""
-    clock, marks = 0, []
+    from matplotlib import dates
+
+    clock = 0
+    marks: list[tuple[str, float, int]] = []
     for event, _ in watch.events:
         if isinstance(event, ShadowConcluded):
             clock = event.data_time
         if isinstance(event, ModelPromoted | ModelRolledBack) and clock:
             kind = "promoted" if isinstance(event, ModelPromoted) else "rolled back"
-            marks.append((kind, datetime.fromtimestamp(clock / 1000, UTC), event.version))
+            marks.append((kind, float(dates.date2num(np.datetime64(clock, "ms"))), event.version))
     return marks

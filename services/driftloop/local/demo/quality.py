@@ -1,6 +1,5 @@
 """How good the answers were: served against the first model frozen, and against trivial answers."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 class Quality:
-    """Collects every outcome; `frozen` is the first model, which goes on answering for comparison."""
+    """Collects every outcome; `frozen` is the first model, which goes on answering."""
 
     def __init__(self) -> None:
         self._frozen: ort.InferenceSession | None = None
@@ -88,15 +87,15 @@ class Quality:
             "months": _months(times, labels, answers),
         }
 
-    def series(self, rows: int = 4_000) -> tuple[list[datetime], list[float], list[float]]:
-        """Event times, and log loss of served and frozen, over consecutive blocks of `rows` rows."""
+    def series(self, rows: int = 4_000) -> tuple[list[int], list[float], list[float]]:
+        """Event times (milliseconds) and log loss of served and frozen, in blocks of `rows`."""
         labels, times = np.concatenate(self._labels), np.concatenate(self._times)
-        when: list[datetime] = []
+        when: list[int] = []
         losses: tuple[list[float], list[float]] = ([], [])
         parts = {n: np.concatenate(self._answers[n]) for n in ("served", "frozen")}
         for start in range(0, len(labels) - rows // 2, rows):
             block = slice(start, start + rows)
-            when.append(_moment(float(np.median(times[block]))))
+            when.append(int(np.median(times[block])))
             for into, name in zip(losses, ("served", "frozen"), strict=True):
                 into.append(log_loss(_pairs(parts[name][block]), labels[block]))
         return when, *losses
@@ -104,10 +103,6 @@ class Quality:
 
 def _pairs(late: Floats) -> Floats:
     return np.column_stack([1.0 - late, late])
-
-
-def _moment(millis: float) -> datetime:
-    return datetime.fromtimestamp(millis / 1000, UTC)
 
 
 def _scores(late: Floats, labels: NDArray[np.int64]) -> dict[str, float]:

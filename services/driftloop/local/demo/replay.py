@@ -1,7 +1,8 @@
 """Replays rows in event-time order through a running system, labels following at their own time.
 
-The replay's clock is the data's. It waits when too much is on its way through the services, and holds
-while a training or an offline gate is under way: at real speed these take next to no event time.
+The replay's clock is the data's. It waits when too much is on its way through the services, and
+holds while a training or an offline gate is under way: at real speed these take next to no event
+time.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ HOLD_SECONDS = 600.0
 
 @dataclass(slots=True)
 class Progress:
-    """How far the replay is: rows and labels sent, its clock (milliseconds), and seconds it held."""
+    """How far the replay is: rows and labels sent, its clock (ms), and seconds it held."""
 
     total: int = 0
     rows: int = 0
@@ -100,7 +101,7 @@ class Replay:
         self.progress.waited += time.monotonic() - started
 
     async def _hold(self) -> None:
-        """Hold the clock while the loop is busy with work that takes no event time at real speed."""
+        """Hold the clock while a training or a gate is under way."""
         if not self._options.hold or self._watch.quiet.is_set():
             return
         started = time.monotonic()

@@ -151,12 +151,13 @@ def show(report: dict[str, Any], console: Console) -> None:
     rows, labels = report["rows"], report["labels"]
     sign = "[green]closes[/]" if report["accounting_closes"] else "[red]does not close[/]"
     console.print(
-        f"rows: {rows['sent']:,} sent = {rows['valid']:,} valid + {rows['quarantined']:,} quarantined; "
-        f"{rows['scored']:,} scored.  labels: {labels['sent']:,} sent = {labels['joined']:,} outcomes "
+        f"rows: {rows['sent']:,} sent = {rows['valid']:,} valid "
+        f"+ {rows['quarantined']:,} quarantined; {rows['scored']:,} scored.  "
+        f"labels: {labels['sent']:,} sent = {labels['joined']:,} outcomes "
         f"+ {labels['unmatched']:,} unmatched.  Accounting {sign}."
     )
     console.print(
-        f"{report['seconds']:.0f} s, {report['rows_per_second']:,.0f} rows/s; the replay's clock held "
+        f"{report['seconds']:.0f} s, {report['rows_per_second']:,.0f} rows/s; the clock held "
         f"{report['clock_held_seconds']:.0f} s for trainings and gates."
     )
 

@@ -57,7 +57,7 @@ def run_demo(options: DemoOptions) -> int:
 
 
 def flights_spec(options: DemoOptions) -> Spec:
-    """The spec of the demo, `flights.toml` beside this file, with the first model's rows as asked for."""
+    """The spec in `flights.toml` beside this file, with the first model's rows as asked for."""
     spec = check.load(Path(__file__).with_name("flights.toml"))
     training = msgspec.structs.replace(spec.training, min_rows=options.bootstrap_rows)
     triggers = msgspec.structs.replace(spec.triggers, new_data_rows=options.bootstrap_rows)

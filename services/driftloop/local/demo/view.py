@@ -26,7 +26,12 @@ class View:
     def __rich__(self) -> RenderableType:
         """The view as it is now."""
         bar = ProgressBar(total=max(self._progress.total, 1), completed=self._progress.rows)
-        parts = [self._numbers(), bar, Text(), *[_line(event) for event in self._watch.feed]]
+        parts: list[RenderableType] = [
+            self._numbers(),
+            bar,
+            Text(),
+            *[_line(event) for event in self._watch.feed],
+        ]
         title = f"Driftloop demo: a year of flights    live console: {self._url}"
         return Panel(Group(*parts), title=title, title_align="left")
 

@@ -54,11 +54,11 @@ class Watch:
             tasks.create_task(self._outcomes())
             tasks.create_task(self._given_up())
 
-    async def moved(self, timeout: float) -> None:
-        """Wait until something came out of the join, at most `timeout` seconds."""
+    async def moved(self, limit: float) -> None:
+        """Wait until something came out of the join, at most `limit` seconds."""
         self._moved.clear()
         try:
-            await asyncio.wait_for(self._moved.wait(), timeout)
+            await asyncio.wait_for(self._moved.wait(), limit)
         except TimeoutError:
             return
 

@@ -1,0 +1,56 @@
+"""Telemetry's engine and buffer on a real ClickHouse (chDB)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from driftloop.contracts.errors import InvalidInput, Overloaded
+from driftloop.telemetry.buffer import Buffer
+from driftloop.telemetry.domain import rows
+from driftloop.telemetry.engine import Engine
+from driftloop.telemetry.settings import TelemetrySettings
+from tests.support.scored import scored_batch
+
+MODEL = "flights"
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
+    made = Engine(TelemetrySettings(path=str(tmp_path / "clickhouse"), query_seconds=0.5))
+    await made.open()
+    yield made
+    await made.close()
+
+
+async def test_a_question_that_takes_too_long_is_ended(engine: Engine) -> None:
+    with pytest.raises(InvalidInput, match="Timeout exceeded"):
+        await engine.ask("SELECT sum(cityHash64(number)) FROM numbers(100000000000)")
+    assert (await engine.ask("SELECT 1 AS a")).to_pylist() == [{"a": 1}]
+
+
+async def test_a_migration_is_applied_once(engine: Engine) -> None:
+    await engine.open()
+    applied = await engine.ask("SELECT count() AS n, max(version) AS v FROM schema_migrations")
+    assert applied.to_pylist() == [{"n": 3, "v": 3}]
+
+
+async def test_a_value_clickhouse_refuses_costs_only_its_own_message(engine: Engine) -> None:
+    buffer = Buffer(engine, rows=10, seconds=0.05, limit=1 << 20)
+    good = rows.scored(MODEL, 1, scored_batch(2))
+    bad = good[0], good[1].set_column(2, "event_time", pa.array(["junk", "junk"]))
+    reasons = await buffer.write([good, bad, good])
+    assert [bool(reason) for reason in reasons] == [False, True, False]
+    assert (await engine.ask("SELECT count() AS n FROM scored FINAL")).to_pylist() == [{"n": 2}]
+
+
+async def test_a_full_buffer_leaves_messages_in_the_log(engine: Engine) -> None:
+    buffer = Buffer(engine, rows=10**9, seconds=3_600.0, limit=100)
+    waits = asyncio.create_task(buffer.write([rows.scored(MODEL, 1, scored_batch(9))]))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="wait for ClickHouse"):
+        await buffer.write([rows.scored(MODEL, 2, scored_batch(9))])
+    assert await buffer.flush()
+    assert (await waits, buffer.full) == ([""], False)

@@ -1,0 +1,57 @@
+import msgspec
+import pytest
+
+from driftloop.contracts.errors import InvalidInput
+from driftloop.inference.settings import Inference
+from driftloop.runtime.settings import PORTS, SERVICES, Shared, load, variables
+
+
+def test_without_variables_the_defaults_hold() -> None:
+    assert load(Inference, "inference", {}) == Inference(port=PORTS["inference"])
+
+
+def test_a_variable_of_the_service_wins_over_a_shared_one() -> None:
+    found = load(
+        Inference,
+        "inference",
+        {
+            "DRIFTLOOP_INFERENCE_PORT": "9",
+            "DRIFTLOOP_PORT": "8",
+            "DRIFTLOOP_NATS_URL": "nats://a",
+            "DRIFTLOOP_INFERENCE_SHADOW_SECONDS": "0.5",
+            "HOME": "/x",
+        },
+    )
+    assert (found.port, found.nats_url, found.shadow_seconds) == (9, "nats://a", 0.5)
+
+
+def test_variables_of_other_services_are_not_ours_to_judge() -> None:
+    assert load(Shared, "drift", {"DRIFTLOOP_INFERENCE_ANYTHING": "1"}).port == PORTS["drift"]
+
+
+@pytest.mark.parametrize("name", ["DRIFTLOOP_NATS_ULR", "DRIFTLOOP_INFERENCE_SHADOWS"])
+def test_a_misspelt_variable_is_an_error_that_says_what_there_is(name: str) -> None:
+    with pytest.raises(InvalidInput, match=f"{name}: '1' is not a setting of inference") as caught:
+        load(Inference, "inference", {name: "1"})
+    assert "DRIFTLOOP_INFERENCE_SHADOW_SECONDS" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "many"), ("SHADOW_SECONDS", "0"), ("GROUP", "0"), ("SESSIONS", "-1")],
+)
+def test_a_value_of_the_wrong_type_or_size_is_an_error(name: str, value: str) -> None:
+    with pytest.raises(InvalidInput, match=r"settings of inference: Expected .*" + name.lower()):
+        load(Inference, "inference", {f"DRIFTLOOP_INFERENCE_{name}": value})
+
+
+def test_every_service_has_a_port_of_its_own() -> None:
+    assert set(PORTS) == set(SERVICES)
+    assert len(set(PORTS.values())) == len(SERVICES)
+
+
+def test_every_variable_of_a_service_is_read() -> None:
+    fields = msgspec.structs.asdict(Inference(port=1))
+    names = dict(zip(variables(Inference, "inference"), fields, strict=False))
+    assert set(names) == set(variables(Inference, "inference"))
+    assert len(names) == len(fields)
