@@ -26,8 +26,10 @@ from driftloop.contracts.requests import Prediction, PredictRequest
 from driftloop.contracts.state import ModelState
 from driftloop.inference.app import wire
 from driftloop.inference.settings import Inference
+from driftloop.inference.versions import Versions
 from driftloop.local.nats import NatsServer, free_port
 from driftloop.modelspec.spec import Registered, Spec
+from driftloop.runtime import metrics
 from driftloop.runtime.service import Wired
 from tests.support.tiny_models import (
     Tiny,
@@ -543,6 +545,46 @@ async def send_more(bus: Bus, first: int, last: int) -> None:
 
 def log_of(tmp_path: Path) -> str:
     return (tmp_path / "inference.log").read_text()[-2000:]
+
+
+async def test_the_service_is_not_ready_before_the_states_were_read(
+    nats_server: NatsServer, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = classifier()
+    await put(bus, model)
+    await decide(bus, state(1, manifest(1, model.onnx)))
+    versions = Versions(bus, Artifacts(bus), keep=2)
+    assert versions.problem() == "the models' states are not read yet"
+    monkeypatch.setattr(bus.connection.js, "_timeout", 0.3)
+    nats_server.kill()
+    await versions.refresh_all()
+    assert versions.problem().startswith("the models' states cannot be read: MODELS")
+    nats_server.start()
+
+    async def ready() -> bool:
+        await versions.refresh_all()
+        return versions.problem() == ""
+
+    await until(ready, "the states were not read again")
+    assert (await versions.of("flights")).champion is not None
+
+
+async def test_as_many_versions_are_kept_loaded_as_the_setting_says(bus: Bus) -> None:
+    models = [classifier(seed) for seed in range(4)]
+    await put(bus, *models)
+    manifests = [manifest(at + 1, model.onnx) for at, model in enumerate(models)]
+    versions = Versions(bus, Artifacts(bus), keep=2)
+    for champion in (1, 2, 3, 4):
+        await decide(bus, state(champion, *manifests))
+        await versions.refresh("flights")
+    assert metrics.values()["driftloop_sessions"] == 2
+    await decide(bus, state(4, *manifests, shadows=(1, 2, 3)))
+    live = await versions.refresh("flights")
+    assert [shadow.manifest.version for shadow in live.shadows] == [1, 2, 3]
+    assert metrics.values()["driftloop_sessions"] == 4
+    await decide(bus, state(4, *manifests))
+    assert (await versions.refresh("flights")).shadows == ()
+    assert metrics.values()["driftloop_sessions"] == 2
 
 
 async def test_nobody_answers_when_the_service_is_away(bus: Bus) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import uvloop
 
 from driftloop.contracts.errors import InvalidInput, Overloaded
 from driftloop.telemetry.buffer import Buffer
@@ -54,3 +55,17 @@ async def test_a_full_buffer_leaves_messages_in_the_log(engine: Engine) -> None:
         await buffer.write([rows.scored(MODEL, 2, scored_batch(9))])
     assert await buffer.flush()
     assert (await waits, buffer.full) == ([""], False)
+
+
+def test_rows_that_are_enough_do_not_wait_in_the_loop_that_services_run_in(tmp_path: Path) -> None:
+    async def write() -> None:
+        engine = Engine(TelemetrySettings(path=str(tmp_path / "clickhouse")))
+        await engine.open()
+        buffer = Buffer(engine, rows=20, seconds=3_600.0, limit=1 << 20)
+        batches = [rows.scored(MODEL, at, scored_batch(9, 9 * at)) for at in range(6)]
+        async with asyncio.timeout(10):
+            assert await asyncio.gather(*(buffer.write([b]) for b in batches)) == [[""]] * 6
+        await engine.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(write())

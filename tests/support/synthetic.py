@@ -1,4 +1,4 @@
-"""Made-up events, states and measurements of one run of the loop, as the services would say them."""
+"""Made-up events, states and measurements of a run of the loop, as the services say them."""
 
 import math
 from collections.abc import Iterator, Sequence

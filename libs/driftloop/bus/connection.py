@@ -48,7 +48,8 @@ class Connection:
             # The client itself would try for ever, and no caller could say that it gave up.
             self._client = await asyncio.wait_for(self.broker.connect(), CONNECT_SECONDS)
         except Exception as error:
-            raise ConnectionError(f"no NATS server answers at {self.url}: {error}") from error
+            why = str(error) or f"no connection within {CONNECT_SECONDS:g} s"
+            raise ConnectionError(f"no NATS server answers at {self.url}: {why}") from error
         self.js: JetStreamContext = self.nc.jetstream(publish_async_max_pending=4_000)
 
     @property

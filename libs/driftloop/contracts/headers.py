@@ -18,6 +18,7 @@ TOTAL: Final = "dl-total"
 REASON: Final = "dl-reason"
 ORIGIN: Final = "dl-origin"
 LOW: Final = "dl-low"
+READ: Final = "dl-read"
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):

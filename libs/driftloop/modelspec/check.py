@@ -1,5 +1,6 @@
 """Checks a spec as a whole: every problem in one error, each with the field, the value and what is accepted."""
 
+import math
 import re
 import tomllib
 from collections.abc import Iterator
@@ -82,6 +83,7 @@ Problem = tuple[str, object, str, str]
 def _problems(spec: Spec) -> Iterator[Problem]:
     if not MODEL_NAME.match(spec.name):
         yield "name", spec.name, "is not a model name", MODEL_NAME_ACCEPTED
+    yield from _columns(spec)
     yield from _target(spec)
     yield from _features(spec)
     yield from _slices(spec)
@@ -91,6 +93,12 @@ def _problems(spec: Spec) -> Iterator[Problem]:
     if not _ESTIMATOR.match(estimator):
         accepted = "'default', the dotted path of a scikit-learn estimator, or 'module:function'"
         yield "training.estimator", estimator, "is not an estimator", accepted
+
+
+def _columns(spec: Spec) -> Iterator[Problem]:
+    named = (spec.columns.event_id, spec.columns.event_time)
+    if not all(named) or named[0] == named[1]:
+        yield "columns", list(named), "does not name two columns", "two different names"
 
 
 def _target(spec: Spec) -> Iterator[Problem]:
@@ -148,6 +156,9 @@ def _feature(where: str, feature: Feature) -> Iterator[Problem]:
             f"makes no sense for a {feature.type}",
             "no categories",
         )
+    for field, bound in (("min", feature.min), ("max", feature.max)):
+        if bound is not None and not math.isfinite(bound):
+            yield f"{where}.{field}", bound, "is not a bound", "a finite number"
     if feature.min is not None and feature.max is not None and not feature.min < feature.max:
         yield (
             f"{where}.min",

@@ -63,7 +63,7 @@ def _number(
     found.add(feature.name, wrong, "is not a number", accepted(feature), column)
     infinite = np.isinf(values)
     found.add(feature.name, infinite, "is infinite", accepted(feature), column)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         outside = np.zeros(len(values), dtype=np.bool_)
         if feature.min is not None:
             outside |= values < feature.min
@@ -148,6 +148,7 @@ def to_event_time(column: pa.Array) -> pa.Array:
         except pa.ArrowInvalid:
             continue
         return _known_time(parsed)
+    column = pc.utf8_trim_whitespace(column)
     digits = pc.fill_null(pc.match_substring_regex(column, _MILLIS), False)
     millis = _millis(pc.cast(pc.if_else(digits, column, None), pa.float64()))
     if pc.all(pc.or_(digits, column.is_null())).as_py():
@@ -175,7 +176,7 @@ def _millis(millis: pa.Array) -> pa.Array:
 
 def _parse_time(text: str | None) -> datetime | None:
     try:
-        parsed = datetime.fromisoformat((text or "").strip())
+        parsed = datetime.fromisoformat(text or "")
         return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None

@@ -63,8 +63,8 @@ class Training(Table, frozen=True, kw_only=True):
 class Gates(Table, frozen=True, kw_only=True):
     """Bounds of the offline gate."""
 
-    loss_tolerance: float = 0.01
-    """How much worse than the champion's the candidate's holdout loss may be, relative."""
+    loss_tolerance: float = 0.02
+    """How much worse than that of the served answers its holdout loss may be, relative."""
     baseline_gain: float = 0.0
     """How much better than the trivial baseline's it must be, relative."""
     slice_tolerance: float = 0.1

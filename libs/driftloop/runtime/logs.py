@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Final
 
-_QUIET: Final = ("faststream", "nats", "asyncio", "uvicorn.access")
+_QUIET: Final = ("faststream", "nats", "asyncio", "uvicorn")
 
 
 class JsonFormatter(logging.Formatter):

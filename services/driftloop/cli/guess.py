@@ -228,12 +228,16 @@ def slack(low: float, high: float) -> tuple[float, float]:
     """The range with half its width to spare on either side, but no sign that was never seen."""
     spare = 0.5 * (high - low) or max(abs(high), 1.0)
     bottom, top = _round(low - spare, math.floor), _round(high + spare, math.ceil)
-    return (max(0.0, bottom) if low >= 0 else bottom), (min(0.0, top) if high <= 0 else top)
+    if low >= 0:
+        bottom = max(0.0, bottom)
+    elif high <= 0:
+        top = min(0.0, top)
+    return (bottom, top) if bottom < top else (low - 1.0, high + 1.0)
 
 
 def _round(value: float, way: Callable[[float], int]) -> float:
     """Two significant digits, up or down."""
-    if value == 0 or not math.isfinite(value):
+    if abs(value) < 1e-300 or not math.isfinite(value):
         return 0.0
     unit = 10.0 ** (math.floor(math.log10(abs(value))) - 1)
     return float(f"{way(value / unit) * unit:.6g}")

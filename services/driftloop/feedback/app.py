@@ -7,7 +7,7 @@ from driftloop.runtime.service import Service, Wired
 
 
 async def wire(settings: FeedbackSettings, bus: Bus) -> Wired:
-    """Hears scored rows, labels and quarantined rows; says outcomes, unmatched labels and accumulated data."""
+    """Hears scored rows, labels and quarantined rows; says outcomes, and labels given up."""
     feedback = Feedback(bus, settings)
     return Wired(tasks=[feedback.run()], problem=feedback.problem)
 

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from driftloop.artifacts.store import Artifacts
 from driftloop.bus.bus import Bus
-from driftloop.contracts.errors import Reject
+from driftloop.contracts.errors import Reject, Retry
 from driftloop.contracts.events import Manifest
 from driftloop.contracts.names import MODEL_NAME
 from driftloop.contracts.subjects import model_of
@@ -57,6 +57,7 @@ class Versions:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._refused: dict[str, tuple[float, str]] = {}
         self._named: set[str] = set()
+        self._unread = "the models' states are not read yet"
         self._wake = asyncio.Event()
         self._one = asyncio.Lock()
 
@@ -72,7 +73,8 @@ class Versions:
 
     def problem(self) -> str:
         """Why the service is not ready, or an empty text."""
-        return next((live.problem for live in self._live.values() if live.problem), "")
+        broken = (live.problem for live in self._live.values() if live.problem)
+        return next(broken, self._unread)
 
     async def keep_current(self, every: float) -> None:
         """Look at the models that events named at once, and at all of them now and then."""
@@ -85,11 +87,14 @@ class Versions:
     async def refresh_all(self, names: set[str] | None = None) -> None:
         """Look at `names`, or at every model; one that cannot be read keeps what it has."""
         try:
-            known = set(await self._bus.models.keys()) if names is None else set(names)
+            known = await self._bus.models.keys() if names is None else names
             for model in sorted(filter(MODEL_NAME.match, known)):
                 await self.refresh(model)
         except Exception as error:  # the loop goes on whatever came: the next look may succeed
-            log.warning("models not read: %s", error, exc_info=not isinstance(error, OSError))
+            self._unread = f"the models' states cannot be read: {error}"
+            log.warning(self._unread, exc_info=not isinstance(error, Retry))
+        else:
+            self._unread = self._unread if names else ""
 
     async def refresh(self, model: str) -> Live:
         """Read the state of a model, load what is missing, and show it."""

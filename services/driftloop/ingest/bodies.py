@@ -10,6 +10,7 @@ from pyarrow import csv
 from driftloop.contracts import batches
 from driftloop.contracts.errors import InvalidInput, Reject
 from driftloop.contracts.headers import ARROW
+from driftloop.contracts.ipc import refuse_compressed
 from driftloop.modelspec.rows import from_dicts
 from driftloop.runtime.problems import TooLarge, UnsupportedType
 
@@ -55,6 +56,8 @@ def columns(kind: str, body: bytes, what: str, most: int) -> list[pa.RecordBatch
     if kind in OBJECTS:
         rows = objects(kind, body, what, most)
         return [from_dicts(rows[at : at + CHUNK_ROWS]) for at in range(0, len(rows), CHUNK_ROWS)]
+    if kind == ARROW:
+        refuse_compressed(body)
     batch = batches.decode(body) if kind == ARROW else _csv(body)
     return [_some(batch, batch.num_rows, what, most)]
 

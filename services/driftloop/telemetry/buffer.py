@@ -48,6 +48,7 @@ class Buffer:
         self._rows = 0
         self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._flushes: set[asyncio.Task[bool]] = set()
         self._turn = asyncio.Lock()
 
@@ -99,9 +100,10 @@ class Buffer:
         loop = asyncio.get_running_loop()
         due = loop.time() + seconds
         if self._timer is not None:
-            if self._timer.when() <= due:
+            if self._due <= due:
                 return
             self._timer.cancel()
+        self._due = due
         self._timer = loop.call_at(due, self._start)
 
     def _start(self) -> None:

@@ -22,7 +22,7 @@ from driftloop.telemetry.store import Store
 
 ASKED = metrics.counter("telemetry_questions", "Questions in SQL", ["answered"])
 
-GROUP: Final = 128
+GROUP: Final = 64
 ACK_WAIT: Final = 10.0
 """After a crash, messages in hand come again this late; coming twice does no harm."""
 PATIENCE: Final = 5.0

@@ -56,6 +56,7 @@ def fit(task: FitTask) -> FitResult:
 
 def convert(model: Any, width: int, classes: tuple[str, ...]) -> bytes:
     """ONNX bytes of a fitted estimator with one float32 input `features` of shape (rows, width)."""
+    round_thresholds_down(model)
     made: ModelProto = skl2onnx.convert_sklearn(
         model,
         name="driftloop",
@@ -64,6 +65,27 @@ def convert(model: Any, width: int, classes: tuple[str, ...]) -> bytes:
         target_opset=OPSET,
     )
     return bytes(made.SerializeToString(deterministic=True))
+
+
+def round_thresholds_down(model: Any) -> None:
+    """Make the thresholds of boosted trees float32 without changing an answer to float32 rows.
+
+    scikit-learn splits at doubles, half-way between two values; ONNX at float32. Rounded to the
+    nearest, a threshold may become the upper value itself, and its row then goes the other way.
+    Rounded down, `x <= threshold` is the same for every float32 x.
+    """
+    for part in _parts(model):
+        for trees in getattr(part, "_predictors", ()):
+            for tree in trees:
+                exact = tree.nodes["num_threshold"]
+                near = exact.astype(np.float32)
+                lower = np.nextafter(near, np.float32(-np.inf))
+                tree.nodes["num_threshold"] = np.where(near > exact, lower, near)
+
+
+def _parts(model: Any) -> list[Any]:
+    """The estimator and, of a pipeline, its steps."""
+    return [model, *(step for _, step in getattr(model, "steps", ()))]
 
 
 def answer(model: Any, rows: NDArray[np.float32], classes: tuple[str, ...]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""The offline gate: loads the candidate, its holdout and the champion, and has them judged."""
+"""The offline gate: loads the candidate and its holdout, and has them judged."""
 
 import io
 import time
@@ -75,21 +75,20 @@ class OfflineGate:
 
     async def _case(self, spec: Spec, event: CandidateTrained) -> Case:
         manifest = event.manifest
-        features, labels = await self._holdout(event.model, manifest.holdout)
+        holdout = await self._holdout(event.model, manifest.holdout)
+        features = np.concatenate([matrix_of(b.column("features")) for b in holdout])
         reference = await self._artifacts.get(manifest.holdout_answers_sha256)
         return Case(
             manifest=manifest,
             features=features,
-            labels=labels,
+            labels=pa.chunked_array([b.column("label") for b in holdout]).to_numpy(),
             reference=np.load(io.BytesIO(reference), allow_pickle=False),
             measured=await self._measure(spec, manifest.model_sha256, features),
-            champion=await self._champion(spec, features),
+            served=np.concatenate([_served(b, spec.width) for b in holdout]),
         )
 
-    async def _holdout(
-        self, model: str, dataset: Dataset
-    ) -> tuple[Matrix, "np.ndarray[tuple[int], np.dtype[np.float64]]"]:
-        """Features and labels of the holdout, read from the log and proved by its digest."""
+    async def _holdout(self, model: str, dataset: Dataset) -> list[pa.RecordBatch]:
+        """The holdout, read from the log and proved by its digest."""
         subject = subjects.outcomes(model)
         messages = [
             m
@@ -99,26 +98,20 @@ class OfflineGate:
         ]
         if digest(b"".join(m.payload for m in messages)) != dataset.sha256:
             raise Reject(f"holdout: the log's rows have another digest; accepted: {dataset.sha256}")
-        batches = [m.batch() for m in messages]
-        features = np.concatenate([matrix_of(b.column("features")) for b in batches])
-        labels = pa.chunked_array([b.column("label") for b in batches]).to_numpy()
-        return features, labels
-
-    async def _champion(self, spec: Spec, features: Matrix) -> Matrix | None:
-        """The champion's answers to the same rows; None before a first one, or when its input differs."""
-        entry = await self._bus.models.read(spec.name)
-        state = entry.value
-        if state is None or not state.champion:
-            return None
-        manifest = state.versions[state.champion].manifest
-        if len(manifest.features) != features.shape[1] or manifest.width != spec.width:
-            return None
-        return (await self._measure(spec, manifest.model_sha256, features)).answers
+        return [m.batch() for m in messages]
 
     async def _measure(self, spec: Spec, sha256: str, features: Matrix) -> Measured:
         model = await self._artifacts.get(sha256)
         limit = durations.seconds(spec.limits.stage_deadline) / 2
         return await self._children.run(limit, _measure, model, features)
+
+
+def _served(batch: pa.RecordBatch, width: int) -> Matrix:
+    """The live answers of a batch, NaN for rows without one or of another width."""
+    answers = batch.column("answer")
+    if answers.type.list_size != width:
+        return np.full((batch.num_rows, width), np.nan, dtype=np.float32)
+    return matrix_of(answers)
 
 
 def _measure(model: bytes, features: Matrix) -> Measured:

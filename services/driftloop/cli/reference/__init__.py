@@ -1,1 +1,1 @@
-"""Generates the reference pages from the code: `python -m driftloop.cli.reference [--check] [FOLDER]`."""
+"""Generates the reference pages from the code: `python -m driftloop.cli.reference [--check]`."""

@@ -15,18 +15,17 @@ def page() -> Iterator[str]:
     """`events.md`."""
     yield "# Control events"
     yield (
-        "Facts in the past tense, on `events.<model>.<kind>` in the stream `EVENTS`, kept for good."
-        " The payload is MessagePack of the struct with its kind in the field `type`; the headers are"
-        " those of [subjects](subjects.md). An event is only ever extended, by fields with a default."
+        "Facts in the past tense, on `events.<model>.<kind>` in the stream `EVENTS`, kept for"
+        " good. The payload is MessagePack of the struct with its kind in the field `type`; the"
+        " headers are those of [subjects](subjects.md). An event is only ever extended, by fields"
+        " with a default."
     )
     yield from ("", "## The kinds", "")
     rows = [(_link(e), _owner(e), _told(e)) for e in EVENT_TYPES]
     yield from table(("kind", "owner", "what happened"), rows)
-    yield from (
-        "",
-        "Every event has `model` (text) and `data_time` (whole number; event time of the",
-    )
-    yield "newest row its owner had seen, in milliseconds since 1970). Events of a run also have `run`."
+    yield ""
+    yield "Every event has `model` (text) and `data_time` (whole number; event time of the newest"
+    yield "row its owner had seen, in milliseconds since 1970). Events of a run also have `run`."
     for event in EVENT_TYPES:
         yield from ("", f"## {event.kind}", "", _told(event), "")
         yield from _fields(event, skip=events.Event)

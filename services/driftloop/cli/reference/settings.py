@@ -11,8 +11,9 @@ def page() -> Iterator[str]:
     """`settings.md`."""
     yield "# Settings"
     yield (
-        "Services read their settings from the environment. A shared setting of one service alone has"
-        f" the service's name in front: `{PREFIX}DRIFT_LOG_LEVEL`. A misspelt variable is an error."
+        "Services read their settings from the environment. A shared setting of one service alone"
+        f" has the service's name in front: `{PREFIX}DRIFT_LOG_LEVEL`."
+        " A misspelt variable is an error."
     )
     yield from ("", "## Every service", "")
     yield from _table(PREFIX, fields(Shared))

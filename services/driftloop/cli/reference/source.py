@@ -3,6 +3,7 @@
 import ast
 import inspect
 import sys
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -50,7 +51,7 @@ def code(text: str) -> str:
     return f"`{cell(text)}`" if text else ""
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     """A table of Markdown."""
     lines = [head, tuple("---" for _ in head), *rows]
     return ["| " + " | ".join(row) + " |" for row in lines]

@@ -17,8 +17,8 @@ def page() -> Iterator[str]:
     yield (
         "All a user writes about a model: one TOML file, or the same as a Python object."
         f" A name is {MODEL_NAME_ACCEPTED}. A duration is {durations.ACCEPTED}."
-        " `driftloop spec check FILE` checks a spec as a whole, `driftloop spec infer DATA` writes a"
-        " first one, `driftloop spec apply FILE` registers it. A misspelt field is an error."
+        " `driftloop spec check FILE` checks a spec as a whole, `driftloop spec infer DATA` writes"
+        " a first one, `driftloop spec apply FILE` registers it. A misspelt field is an error."
     )
     yield from ("", "## Top level", "", summary(Spec), "")
     yield from _table([f for f in fields(Spec) if f.name not in _tables()])
@@ -35,7 +35,7 @@ def _tables() -> dict[str, tuple[type[msgspec.Struct], bool]]:
         for kind in vars(sys.modules[Spec.__module__]).values()
         if isinstance(kind, type) and issubclass(kind, Table) and kind not in (Table, Spec)
     }
-    found = {}
+    found: dict[str, tuple[type[msgspec.Struct], bool]] = {}
     for field in fields(Spec):
         inner = field.type.removeprefix("tuple[").removesuffix(", ...]")
         if inner in known:

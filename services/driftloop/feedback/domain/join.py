@@ -2,7 +2,8 @@
 
 Predictions wait for labels and labels for predictions, whichever comes first; each pair becomes one
 outcome. What waits is bounded in rows and in time, and what is given up is said with a reason. The
-clocks are those of the log (when the broker stored a message), so a replay decides as the first run did.
+clocks are those of the log (when the broker stored a message), so a replay decides as the first run
+did.
 """
 
 from collections import OrderedDict
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from driftloop.contracts.batches import LABEL, LABEL_TIME, to_batch
 from driftloop.feedback.domain.labels import LabelCodec
-from driftloop.feedback.domain.waiting import Chunk, Label, Low, ShiftRegister
+from driftloop.feedback.domain.waiting import Chunk, Label, Low, Said, ShiftRegister
 from driftloop.modelspec import durations
 from driftloop.modelspec.spec import Spec
 
@@ -30,7 +31,7 @@ class GivenUp(NamedTuple):
     reason: str
 
 
-class Said(NamedTuple):
+class Joined(NamedTuple):
     """What one input led to: outcomes (or None), and labels given up."""
 
     outcomes: pa.RecordBatch | None
@@ -50,6 +51,7 @@ class Join:
         self._early: OrderedDict[str, Label] = OrderedDict()
         self._done = ShiftRegister(self._most)
         self._refused = ShiftRegister(self._most)
+        self._given_up: dict[str, int] = {}
         self.duplicates = 0
         self.expired_predictions = 0
 
@@ -64,37 +66,42 @@ class Join:
         return len(self._early)
 
     def low(self, low: Low) -> Low:
-        """The lowest positions a rebuild has to read from; `low` is where the logs are read to."""
+        """The lowest positions a rebuild has to read from; `low` is where the logs stand now."""
         chunk = next(iter(self._chunks.values()), None)
         label = next(iter(self._early.values()), None)
+        said = [waiting.said for waiting in (chunk, label) if waiting]
         return Low(
-            scored=chunk.seq if chunk else low.scored,
-            labels=label.seq if label else low.labels,
-            refused=self._refused.oldest or low.refused,
-            outcomes=min([low.outcomes, *(w.outcomes_seq for w in (chunk, label) if w)]),
+            scored=min(chunk.seq, low.scored) if chunk else low.scored,
+            labels=min(label.seq, low.labels) if label else low.labels,
+            refused=min(self._refused.oldest or low.refused, low.refused),
+            outcomes=min([low.outcomes, *(s.outcomes for s in said)]),
+            given_up=min([low.given_up, *(s.given_up for s in said)]),
         )
 
     def restore(self, event_ids: Iterable[str], seq: int) -> None:
         """These were joined before: rebuilding skips them."""
         self._done.add(event_ids, seq)
 
-    def add_scored(self, batch: pa.RecordBatch, seq: int, time: float, outcomes_seq: int) -> Said:
+    def restore_given_up(self, event_ids: Iterable[str], labels_read: int) -> None:
+        """The labels of these were given up when the labels before `labels_read` had been read."""
+        self._given_up.update(dict.fromkeys(event_ids, labels_read))
+
+    def add_scored(self, batch: pa.RecordBatch, seq: int, time: float, said: Said) -> Joined:
         """Predictions arrive; those whose labels came early are joined."""
         ids: list[str] = batch.column(0).to_pylist()
-        known = self._done.known(ids) | (self._predictions.keys() & set(ids))
-        self.duplicates += len(known)
-        self._chunks[seq] = Chunk(seq, batch, time, outcomes_seq, batch.num_rows - len(known))
         base = seq << ROW_BITS
-        places = zip(ids, range(base, base + len(ids)), strict=True)
-        self._predictions.update([p for p in places if p[0] not in known] if known else places)
-        early = [event_id for event_id in ids if event_id in self._early] if self._early else []
-        met = {self._predictions.pop(event_id): self._early.pop(event_id) for event_id in early}
-        outcomes = self._outcomes(met, early, outcomes_seq)
-        if seq in self._chunks and not self._chunks[seq].waiting:
-            del self._chunks[seq]
-        return Said(outcomes, self._bound())
+        new = dict(zip(reversed(ids), range(base + len(ids) - 1, base - 1, -1), strict=True))
+        for event_id in self._done.known(ids) | (self._predictions.keys() & new.keys()):
+            del new[event_id]
+        self.duplicates += len(ids) - len(new)
+        if new:
+            self._chunks[seq] = Chunk(seq, batch, time, said, len(new))
+        early = sorted(self._early.keys() & new.keys(), key=new.__getitem__)
+        met = {new.pop(event_id): self._early.pop(event_id) for event_id in early}
+        self._predictions.update(new)
+        return Joined(self._outcomes(met, early, said.outcomes), self._bound())
 
-    def add_labels(self, batch: pa.RecordBatch, seq: int, time: float, outcomes_seq: int) -> Said:
+    def add_labels(self, batch: pa.RecordBatch, seq: int, time: float, said: Said) -> Joined:
         """Labels arrive; those whose predictions wait are joined, the others wait."""
         ids: list[str] = batch.column(0).to_pylist()
         texts: list[str | None] = batch.column(1).to_pylist()
@@ -105,11 +112,14 @@ class Join:
         given_up: list[GivenUp] = []
         done, refused = self._done.known(ids), self._refused.known(ids)
         for event_id, text, number, at in zip(ids, texts, numbers, times, strict=True):
+            if self._given_up.get(event_id, 0) > seq:
+                self.duplicates += 1
+                continue
             if number is None:
                 reason = f"label: {text!r} is not accepted; accepted: {self._codec.accepted}"
                 given_up.append(GivenUp(event_id, text, reason))
                 continue
-            label = Label(seq, text or "", number, at, time, outcomes_seq)
+            label = Label(seq, text or "", number, at, time, said)
             place = self._predictions.pop(event_id, None)
             if place is not None:
                 met[place] = label
@@ -120,7 +130,7 @@ class Join:
                 given_up.append(GivenUp(event_id, text, "its row was quarantined"))
             else:
                 self._early[event_id] = label
-        return Said(self._outcomes(met, list(joined), outcomes_seq), given_up + self._bound())
+        return Joined(self._outcomes(met, list(joined), said.outcomes), given_up + self._bound())
 
     def refuse(self, event_ids: Sequence[str], seq: int) -> list[GivenUp]:
         """These rows were quarantined: their labels will never find a prediction."""
@@ -129,7 +139,7 @@ class Join:
         return [GivenUp(e, self._early.pop(e).text, "its row was quarantined") for e in waiting]
 
     def expire(self, scored_clock: float, labels_clock: float) -> list[GivenUp]:
-        """Give up what waited too long: labels on the clock of the scored log, predictions on that of labels."""
+        """Give up what waited too long: labels by the scored log's clock, predictions by labels'."""
         given_up: list[GivenUp] = []
         while self._early:
             event_id, label = next(iter(self._early.items()))
@@ -157,10 +167,8 @@ class Join:
         parts = []
         for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(places)], strict=True):
             chunk = self._chunks[int(seqs[start])]
-            parts.append(pa.Table.from_batches([chunk.batch.take(pa.array(rows[start:end]))]))
-            chunk.waiting -= end - start
-            if not chunk.waiting:
-                del self._chunks[chunk.seq]
+            parts.append(pa.Table.from_batches([chunk.take(rows[start:end])]))
+            self._taken(chunk, end - start)
         table = pa.concat_tables(parts, promote_options="default")
         labels = [met[place] for place in places.tolist()]
         table = table.append_column(LABEL, pa.array([label.number for label in labels], LABEL.type))
@@ -168,6 +176,16 @@ class Join:
             LABEL_TIME, pa.array([label.at for label in labels], LABEL_TIME.type)
         )
         return to_batch(table)
+
+    def _taken(self, chunk: Chunk, rows: int) -> None:
+        """So many rows of a chunk wait no more; what nobody waits for is let go by and by."""
+        chunk.waiting -= rows
+        if not chunk.waiting:
+            del self._chunks[chunk.seq]
+        elif chunk.waiting * 2 < chunk.batch.num_rows:
+            base = chunk.seq << ROW_BITS
+            waiting = [r for r, e in chunk.held() if self._predictions.get(e) == base + r]
+            chunk.keep(np.array(waiting, dtype=np.int64))
 
     def _bound(self) -> list[GivenUp]:
         """Keep what waits within `join.max_rows`, the oldest goes first."""
@@ -181,7 +199,7 @@ class Join:
 
     def _drop(self, chunk: Chunk) -> None:
         base = chunk.seq << ROW_BITS
-        for row, event_id in enumerate(chunk.batch.column(0).to_pylist()):
+        for row, event_id in chunk.held():
             if self._predictions.get(event_id) == base + row:
                 del self._predictions[event_id]
         self.expired_predictions += chunk.waiting

@@ -1,4 +1,4 @@
-"""A label as it was sent, into the number that travels: the index of its class, or the value itself."""
+"""A label as it was sent, into the number that travels: its class's index, or the value itself."""
 
 import math
 from collections.abc import Sequence

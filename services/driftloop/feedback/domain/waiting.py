@@ -5,26 +5,47 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
+
+
+STREAMS = ("SCORED", "LABELS", "ROWS", "OUTCOMES", "DEAD")
 
 
 class Low(NamedTuple):
-    """Positions in the logs: all before them is settled."""
+    """Positions in the logs of input and output: all before them is settled, or has been read."""
 
     scored: int
     labels: int
     refused: int
     outcomes: int
+    given_up: int
 
     def text(self) -> str:
-        """As a header, for example `SCORED:5,LABELS:3,ROWS:1,OUTCOMES:2`."""
-        return f"SCORED:{self.scored},LABELS:{self.labels},ROWS:{self.refused},OUTCOMES:{self.outcomes}"
+        """As a header, for example `SCORED:5,LABELS:3,ROWS:1,OUTCOMES:2,DEAD:1`."""
+        return ",".join(f"{name}:{at}" for name, at in zip(STREAMS, self, strict=True))
 
     @classmethod
     def parse(cls, text: str) -> "Low":
         """The positions in a header's text."""
         found = dict(part.split(":") for part in text.split(","))
-        return cls(*(int(found[name]) for name in ("SCORED", "LABELS", "ROWS", "OUTCOMES")))
+        return cls(*(int(found[name]) for name in STREAMS))
+
+    def of(self, stream: str) -> int:
+        """The position in one of the logs."""
+        return self[STREAMS.index(stream)]
+
+
+BEGINNING = Low(1, 1, 1, 1, 1)
+"""Where the join of a model begins that has said nothing yet."""
+
+
+class Said(NamedTuple):
+    """How far the join's own outputs are, in sequences: what comes later was said later."""
+
+    outcomes: int = 0
+    given_up: int = 0
 
 
 @dataclass(slots=True)
@@ -34,8 +55,27 @@ class Chunk:
     seq: int
     batch: pa.RecordBatch
     time: float
-    outcomes_seq: int
+    said: Said
     waiting: int
+    rows: NDArray[np.int64] | None = None
+    """Which rows of the scored batch are still held; None is all of them."""
+
+    def take(self, rows: NDArray[np.int64]) -> pa.RecordBatch:
+        """Rows by their (ascending) place in the scored batch."""
+        return self.batch.take(pa.array(self.places(rows)))
+
+    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where these rows lie in what is held."""
+        return rows if self.rows is None else np.searchsorted(self.rows, rows)
+
+    def held(self) -> zip[tuple[int, str]]:
+        """Row numbers and event ids of what is held."""
+        rows = range(self.batch.num_rows) if self.rows is None else self.rows.tolist()
+        return zip(rows, self.batch.column(0).to_pylist(), strict=True)
+
+    def keep(self, rows: NDArray[np.int64]) -> None:
+        """Hold these (ascending) rows alone: a few late labels must not hold whole batches."""
+        self.batch, self.rows = self.take(rows), rows
 
 
 @dataclass(slots=True, frozen=True)
@@ -47,11 +87,11 @@ class Label:
     number: float
     at: int | None
     time: float
-    outcomes_seq: int
+    said: Said
 
 
 class ShiftRegister:
-    """The newest event ids of one kind, at most `most` of them, with the log position each came from."""
+    """The newest event ids of one kind, at most `most`, with the log position each came from."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -64,7 +104,10 @@ class ShiftRegister:
 
     def add(self, event_ids: Iterable[str], seq: int) -> None:
         """Remember these ids, and forget the oldest beyond the bound."""
-        self._ids.update(dict.fromkeys(event_ids, seq))
+        new = dict.fromkeys(event_ids, seq)
+        for event_id in self._ids.keys() & new.keys():
+            del self._ids[event_id]  # so that the order stays that of the positions
+        self._ids.update(new)
         while len(self._ids) > self._most:
             self._ids.popitem(last=False)
 

@@ -39,7 +39,7 @@ def draw(watch: Watch, path: Path) -> None:
     axes.xaxis.set_major_formatter(dates.DateFormatter("%b"))
     axes.set_ylabel("log loss, blocks of 4,000 labelled flights")
     axes.set_title("Flights out of New York, 2013: late by more than 15 minutes?", loc="left")
-    axes.legend(frameon=False, loc="upper right")
+    axes.legend(frameon=False, loc="upper center", ncols=4, bbox_to_anchor=(0.5, -0.08))
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(path)

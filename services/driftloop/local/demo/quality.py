@@ -11,6 +11,8 @@ from driftloop.contracts.batches import matrix_of
 from driftloop.evidence import brier_score, log_loss, roc_auc
 
 Floats = NDArray[np.float64]
+NEW_YORK_MS = 5 * 3_600_000
+"""New York is five hours behind UTC in winter; no flight leaves in the hour that summer adds."""
 
 
 class Quality:
@@ -20,12 +22,10 @@ class Quality:
         self._frozen: ort.InferenceSession | None = None
         self._majority = 0.5
         self._times: list[NDArray[np.int64]] = []
-        self._answers: dict[str, list[Floats]] = {"served": [], "frozen": [], "last_label": []}
+        self._answers: dict[str, list[Floats]] = {"served": [], "frozen": []}
         self._labels: list[NDArray[np.int64]] = []
-        self._follows = np.ones((2, 2))
-        self._last = 0
+        self._arrivals: list[NDArray[np.int64]] = []
         self.rows = 0
-        self.recent: tuple[float, float] = (0.0, 0.0)
 
     def freeze(self, model: bytes, majority: float) -> None:
         """The first model, and the share of late flights in its training rows."""
@@ -35,7 +35,6 @@ class Quality:
     def add(self, outcomes: pa.RecordBatch) -> None:
         """Take in a batch of outcomes; rows from before the first model count for nobody."""
         labels = outcomes.column("label").to_numpy().astype(np.int64)
-        persistence = self._persistence(labels)
         answered = outcomes.column("answer").is_valid().to_numpy(zero_copy_only=False)
         at = np.flatnonzero(answered)
         if self._frozen is None or not len(at):
@@ -49,16 +48,8 @@ class Quality:
             matrix_of(outcomes.column("answer"))[at, 1].astype(np.float64)
         )
         self._answers["frozen"].append(np.asarray(frozen)[:, 1].astype(np.float64))
-        self._answers["last_label"].append(persistence[at])
+        self._arrivals.append(outcomes.column("label_time").cast(pa.int64()).to_numpy()[at])
         self.rows += len(at)
-
-    def _persistence(self, labels: NDArray[np.int64]) -> Floats:
-        """The naive baseline 'as the last label', as a probability learned on the way."""
-        previous = np.r_[self._last, labels[:-1]]
-        shares = self._follows[:, 1] / self._follows.sum(axis=1)
-        np.add.at(self._follows, (previous, labels), 1)
-        self._last = int(labels[-1]) if len(labels) else self._last
-        return np.asarray(shares[previous], dtype=np.float64)
 
     def lately(self, rows: int = 5_000) -> tuple[float, float]:
         """Log loss of served and frozen over about the last `rows` rows."""
@@ -82,6 +73,7 @@ class Quality:
         labels, times = np.concatenate(self._labels), np.concatenate(self._times)
         answers = {name: np.concatenate(parts) for name, parts in self._answers.items()}
         answers["majority"] = np.full(len(labels), self._majority)
+        answers["last_label"] = _persistence(times, np.concatenate(self._arrivals), labels)
         return {
             **{name: _scores(values, labels) for name, values in answers.items()},
             "months": _months(times, labels, answers),
@@ -101,6 +93,23 @@ class Quality:
         return when, *losses
 
 
+def _persistence(
+    times: NDArray[np.int64], arrivals: NDArray[np.int64], labels: NDArray[np.int64]
+) -> Floats:
+    """The naive baseline 'as the label that came last', as a probability learned on the way.
+
+    A row at `times` knows only labels whose `arrivals` are before it (all in milliseconds).
+    """
+    order = np.argsort(arrivals, kind="stable")
+    known = np.searchsorted(arrivals[order], times, side="left")
+    arrived = labels[order]
+    previous = np.r_[0, arrived][known]
+    pairs = 2 * np.r_[0, arrived[:-1]] + arrived
+    seen = np.vstack([np.ones(4), 1 + np.cumsum(pairs[:, None] == np.arange(4), axis=0)])[known]
+    late, all_of = seen[np.arange(len(seen)), 2 * previous + 1], seen.reshape(-1, 2, 2).sum(axis=2)
+    return np.asarray(late / all_of[np.arange(len(seen)), previous], dtype=np.float64)
+
+
 def _pairs(late: Floats) -> Floats:
     return np.column_stack([1.0 - late, late])
 
@@ -118,7 +127,7 @@ def _scores(late: Floats, labels: NDArray[np.int64]) -> dict[str, float]:
 def _months(
     times: NDArray[np.int64], labels: NDArray[np.int64], answers: dict[str, Floats]
 ) -> list[dict[str, Any]]:
-    months = times.astype("datetime64[ms]").astype("datetime64[M]")
+    months = (times - NEW_YORK_MS).astype("datetime64[ms]").astype("datetime64[M]")
     return [
         {
             "month": str(month),

@@ -28,6 +28,7 @@ TABLES = {
     "scored": "scored",
     "outcomes": "outcomes",
 }
+UNFINISHED = "in progress"
 
 
 async def counts(bus: Bus, model: str) -> dict[str, int]:
@@ -62,6 +63,7 @@ def build(
 ) -> dict[str, Any]:
     """The report as plain data."""
     quality = watch.quality.summary()
+    found_runs = runs(watch)
     return {
         "seconds": round(seconds, 1),
         "rows_per_second": round(progress.rows / seconds, 1),
@@ -83,7 +85,8 @@ def build(
         "clickhouse": {name: found[name] for name in TABLES},
         "accounting_closes": closes(progress, watch, found),
         "quality": quality,
-        "runs": runs(watch),
+        "runs": [run for run in found_runs if run["verdict"] != UNFINISHED],
+        "unfinished_runs": [run for run in found_runs if run["verdict"] == UNFINISHED],
         "champion": champion,
         "memory_mb": {name: round(mb, 1) for name, (mb, _) in usage.items()},
         "cpu_seconds": {name: round(cpu, 1) for name, (_, cpu) in usage.items()},
@@ -123,7 +126,7 @@ def _run(asked: RetrainRequested, events: list[AnyEvent], ids: list[str]) -> dic
         "id": asked.run,
         "trigger": asked.trigger,
         "cause": asked.reason,
-        "verdict": finished.verdict if finished else "in progress",
+        "verdict": finished.verdict if finished else UNFINISHED,
         "reason": finished.reason if finished else "the replay ended before the run did",
         "version": asked.version,
         "data_time": asked.data_time,
@@ -174,7 +177,7 @@ def _show_runs(report: dict[str, Any], console: Console) -> None:
     ):
         table.add_column(name, ratio=ratio or None, no_wrap=not ratio)
     colours = {"promoted": "green", "rejected": "yellow", "rolled_back": "magenta", "failed": "red"}
-    for run in report["runs"]:
+    for run in (*report["runs"], *report["unfinished_runs"]):
         colour = colours.get(run["verdict"], "white")
         verdict = f"[{colour}]{run['verdict']}[/]"
         window = run["window"] or "-"

@@ -25,6 +25,7 @@ class Fired(NamedTuple):
     reason: str
     data_time: int
     since_time: int = 0
+    rows: int = 0
 
 
 def fired(event: AnyEvent) -> Fired:
@@ -39,18 +40,18 @@ def fired(event: AnyEvent) -> Fired:
         reason = f"{what}: mean {event.before:.4g} to {event.after:.4g}"
         return Fired("drift", event.event_id(), reason, event.data_time, event.since_time)
     assert isinstance(event, DataAccumulated)
-    return Fired("new_data", event.event_id(), f"{event.rows} labelled rows", event.data_time)
+    reason = f"{event.rows} labelled rows"
+    return Fired("new_data", event.event_id(), reason, event.data_time, rows=event.rows)
 
 
 def on_trigger(decision: Decision, trigger: Fired) -> None:
     """Start a run, put the trigger off, or decline it and say why."""
     state, spec = decision.state, decision.spec
     if not state.champion and trigger.trigger != "operator":
-        if state.run is None and trigger.trigger == "new_data":
+        if state.run is None and trigger.rows >= spec.training.min_rows:
             start(decision, trigger._replace(trigger="bootstrap"))
         return
     if trigger.trigger != "operator" and trigger.trigger not in spec.triggers.on:
-        _decline(decision, trigger, f"the spec's triggers are {', '.join(spec.triggers.on)}")
         return
     not_before = state.last_run_data_time + durations.milliseconds(spec.triggers.cooldown)
     cooling = trigger.trigger != "operator" and trigger.data_time < not_before

@@ -11,6 +11,7 @@ from driftloop.modelspec.spec import Slice, Spec
 from driftloop.modelspec.losses import Floats, baseline_answers, row_loss
 
 Matrix = NDArray[np.float32]
+MIN_SERVED_ROWS = 100
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,14 +24,18 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the gates look at; `champion` holds the champion's answers to the same rows, or None."""
+    """All that the gates look at; `served` are the live answers to the same rows, NaN where none.
+
+    Served answers were given before the labels were known, so the comparison is fair: the champion
+    of today may have been trained on some of these rows.
+    """
 
     manifest: Manifest
     features: Matrix
     labels: Floats
     reference: Matrix
     measured: Measured
-    champion: Matrix | None
+    served: Matrix
 
 
 def judge(spec: Spec, case: Case) -> tuple[Gate, ...]:
@@ -60,15 +65,18 @@ def _gates(spec: Spec, case: Case) -> Iterator[Gate]:
     rows = f"{spec.loss} on {len(candidate)} rows"
     base = loss(baseline_answers(manifest.metrics, spec.width, len(candidate)), case.labels)
     yield _relative("loss_to_baseline", candidate, base, -bounds.baseline_gain, rows)
-    if case.champion is not None:
-        champion = loss(case.champion, case.labels)
-        yield _relative("loss_to_champion", candidate, champion, bounds.loss_tolerance, rows)
-        yield from _slices(spec, case, candidate, champion)
+    answered = np.isfinite(case.served).all(axis=1)
+    if answered.sum() >= MIN_SERVED_ROWS:
+        served = loss(case.served[answered], case.labels[answered])
+        rows = f"{spec.loss} on {len(served)} rows"
+        mine = candidate[answered]
+        yield _relative("loss_to_champion", mine, served, bounds.loss_tolerance, rows)
+        yield from _slices(spec, case.features[answered], mine, served)
 
 
-def _slices(spec: Spec, case: Case, candidate: Floats, champion: Floats) -> Iterator[Gate]:
+def _slices(spec: Spec, features: Matrix, candidate: Floats, champion: Floats) -> Iterator[Gate]:
     for part in spec.slices:
-        rows = _rows_of(spec, part, case.features)
+        rows = _rows_of(spec, part, features)
         count = int(rows.sum())
         if count >= spec.gates.min_slice_rows:
             name = f"slice:{part.name}"

@@ -1,0 +1,66 @@
+import math
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from driftloop.contracts.errors import InvalidInput
+from driftloop.modelspec.rows import as_text, column, from_dicts
+
+
+def test_every_name_of_any_row_becomes_a_column() -> None:
+    batch = from_dicts([{"a": 1}, {"b": "x", "a": None}])
+    assert batch.to_pydict() == {"a": [1, None], "b": [None, "x"]}
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "kept"),
+    [
+        ([1, 2.5], pa.float64(), [1.0, 2.5]),
+        ([1, None], pa.int64(), [1, None]),
+        ([None, None], pa.null(), [None, None]),
+        ([1, "x", None, 2.5, 3.0, True], pa.string(), ["1", "x", None, "2.5", "3", "true"]),
+        ([2**63, 1], pa.string(), [str(2**63), "1"]),
+        ([{"a": [1]}, None], pa.string(), ['{"a":[1]}', None]),
+        ([math.inf, "x"], pa.string(), ["inf", "x"]),
+        ([np.float32(0.5), np.float32(1)], pa.float32(), [0.5, 1.0]),
+        (["\ud800", 1], pa.string(), ["?", "1"]),
+    ],
+)
+def test_values_get_the_type_they_share_or_become_texts(
+    values: list[object], kind: pa.DataType, kept: list[object]
+) -> None:
+    made = column(values)
+    assert made.type == kind
+    assert made.to_pylist() == kept
+
+
+def test_whole_numbers_read_the_same_as_floats() -> None:
+    whole = [0, 7, -3, 10**15, 2**53 - 1]
+    floats = pa.array([float(number) for number in whole])
+    assert as_text(floats).to_pylist() == as_text(pa.array(whole)).to_pylist()
+    assert as_text(pa.array([0.1, 1e300, None, math.nan])).to_pylist() == [
+        "0.1",
+        "1e+300",
+        None,
+        "nan",
+    ]
+
+
+def test_times_stay_times() -> None:
+    made = column([datetime(2024, 1, 1, tzinfo=UTC)])
+    assert pa.types.is_timestamp(made.type)
+
+
+def test_rows_that_name_nothing_or_too_much_are_refused() -> None:
+    for rows, told in (
+        ([], "no row has a field"),
+        ([{}], "no row has a field"),
+        ([{"x" * 257: 1}], "256 characters"),
+        ([{f"{n}": n for n in range(2001)}], "2001 different names; accepted: at most 2000"),
+    ):
+        with pytest.raises(InvalidInput, match=told):
+            from_dicts(rows)
+    with pytest.raises(InvalidInput, match="7 cannot name one"):
+        from_dicts([{7: 1}])  # type: ignore[dict-item]  # that is the point
