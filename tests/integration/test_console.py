@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
 from typing import Any
 
 import httpx
@@ -15,11 +14,12 @@ from driftloop.bus.requests import Reply, Request
 from driftloop.console.app import wire
 from driftloop.console.settings import Settings
 from driftloop.contracts import requests
-from driftloop.contracts.errors import InvalidInput
+from driftloop.contracts.errors import InvalidInput, Overloaded
 from driftloop.local.nats import NatsServer, free_port
 from driftloop.modelspec.check import from_dict
 from driftloop.modelspec.spec import Registered
 from driftloop.runtime.http import HttpServer
+from driftloop.runtime.problems import status_of
 from tests.support import synthetic as syn
 
 SPEC = from_dict(
@@ -108,17 +108,16 @@ async def test_the_stream_pushes_states_and_events_as_they_come(
     seen: dict[str, Any] = {}
     async with asyncio.timeout(DEADLINE), page.stream("GET", "/api/stream") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
-        async with aclosing(answer.aiter_lines()) as lines:
-            kind = ""
-            async for line in lines:
-                if line.startswith("event: "):
-                    kind = line.removeprefix("event: ")
-                elif line.startswith("data: "):
-                    seen[kind] = msgspec.json.decode(line.removeprefix("data: "))
-                    if len(seen) == 1:
-                        await bus.emit(syn.alarm("flights", 4_242))
-                if len(seen) == 2:
-                    break
+        kind = ""
+        async for line in answer.aiter_lines():
+            if line.startswith("event: "):
+                kind = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                seen[kind] = msgspec.json.decode(line.removeprefix("data: "))
+                if len(seen) == 1:
+                    await bus.emit(syn.alarm("flights", 4_242))
+            if len(seen) == 2:
+                break
     assert seen["said"]["kind"] == "drift.detected"
     assert {s["name"] for s in seen["state"]["services"]} >= {"ingest", "console"}
 
@@ -188,5 +187,6 @@ async def test_too_many_pages_are_told_to_come_back(nats_server: NatsServer) -> 
     transport = httpx.ASGITransport(app=wired.http)
     async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
         answer = await client.get("/api/stream")
-    assert answer.status_code == 429
+    assert answer.status_code == status_of(Overloaded(""))
+    assert "0 pages are open" in answer.json()["detail"]
     await own.close()

@@ -51,7 +51,8 @@ class Bucket(Generic[T]):
                 entry: Entry[T] = Entry(None, 0)
             else:
                 entry = Entry(self._decode(found.value or b""), int(found.revision or 0))
-        self._cache[key] = (time.monotonic(), entry)
+        if entry.revision:  # names nobody knows must not fill the memory
+            self._cache[key] = (time.monotonic(), entry)
         return entry
 
     async def get(self, key: str) -> T | None:

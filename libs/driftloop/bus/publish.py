@@ -5,14 +5,14 @@ import itertools
 import logging
 from collections.abc import Collection, Mapping, Sequence
 
-from nats.errors import ConnectionClosedError, OutboundBufferLimitError
+from nats.errors import ConnectionClosedError, MaxPayloadError, OutboundBufferLimitError
 from nats.errors import Error as NatsError
 from nats.js import api
 from nats.js.errors import APIError
 
 from driftloop.bus.connection import Connection
 from driftloop.bus.messages import Outgoing
-from driftloop.contracts.errors import Overloaded, Retry
+from driftloop.contracts.errors import Overloaded, Reject, Retry
 from driftloop.contracts.headers import MSG_ID
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,12 @@ async def _window(
             )
     except ConnectionClosedError:
         raise
+    except MaxPayloadError as error:
+        most = connection.nc.max_payload
+        raise Reject(
+            f"{message.subject}: {len(message.payload)} bytes are too large for one message; "
+            f"accepted: at most {most}"
+        ) from error
     except (OutboundBufferLimitError, NatsError) as error:
         log.warning("publish: %s", error)
     await _answered(connection, waiting.values(), drops)

@@ -16,6 +16,8 @@ from nats.aio.subscription import Subscription
 
 EXPIRES: Final = 5.0
 HEARTBEAT: Final = 1.0
+MAX_BYTES: Final = 16 << 20
+"""Bytes one request may bring: more at once and the server takes the connection for a slow one."""
 SILENCE: Final = 3.0
 """Seconds without a message or a heartbeat after which the request is taken for lost."""
 
@@ -82,6 +84,7 @@ class Pull:
         self._heard = now
         ask = {
             "batch": wanted,
+            "max_bytes": MAX_BYTES,
             "expires": int(EXPIRES * 1e9),
             "idle_heartbeat": int(HEARTBEAT * 1e9),
         }

@@ -1,4 +1,4 @@
-"""A look into Arrow IPC before it is decoded: some kilobytes of compressed zeros unpack to gigabytes.
+"""A look into Arrow IPC before it is decoded: kilobytes of compressed zeros unpack to gigabytes.
 
 pyarrow cannot bound what it unpacks, so the flag is read from the flatbuffers of the messages
 (https://arrow.apache.org/docs/format/Columnar.html, `Message.fbs`).
@@ -19,8 +19,8 @@ def refuse_compressed(payload: bytes) -> None:
     """Raise `Reject` unless `payload` is an Arrow IPC stream without compressed buffers."""
     accepted = "accepted: one Arrow IPC stream, uncompressed"
     try:
-        with pa.ipc.MessageReader.open_stream(pa.py_buffer(payload)) as reader:
-            found = any(_is_compressed(message.metadata.to_pybytes()) for message in reader)
+        messages = pa.ipc.MessageReader.open_stream(pa.py_buffer(payload))
+        found = any(_is_compressed(message.metadata.to_pybytes()) for message in messages)
     except (pa.ArrowException, OSError, EOFError, IndexError, struct.error) as error:
         raise Reject(f"payload: not an Arrow IPC stream ({error}); {accepted}") from error
     if found:

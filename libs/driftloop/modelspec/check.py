@@ -1,4 +1,4 @@
-"""Checks a spec as a whole: every problem in one error, each with the field, the value and what is accepted."""
+"""Checks a spec as a whole: every problem at once, with field, value and what is accepted."""
 
 import math
 import re

@@ -3,16 +3,18 @@
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final, TypeVar
 
 import pyarrow as pa
 
 from driftloop.bus.bus import Bus
 from driftloop.bus.follow import Follow
-from driftloop.bus.messages import Delivered, batch_message
+from driftloop.bus.messages import Delivered, Outgoing, batch_message
 from driftloop.contracts import headers, subjects
 from driftloop.contracts.batches import EVENT_TIME, UNMATCHED
-from driftloop.contracts.errors import DriftloopError
-from driftloop.feedback.domain.join import GivenUp, Join, Said
+from driftloop.contracts.errors import DriftloopError, Retry
+from driftloop.feedback.domain.join import GivenUp, Joined
 from driftloop.feedback.domain.waiting import Low
 from driftloop.feedback.settings import FeedbackSettings
 from driftloop.feedback.store import ModelJoin, rebuild
@@ -26,6 +28,13 @@ DUPLICATES = metrics.gauge("feedback_duplicate_rows", "Rows and labels that came
 EXPIRED = metrics.gauge(
     "feedback_expired_predictions_rows", "Predictions given up without a label", ["model"]
 )
+
+
+OUTCOME_ROWS: Final = 256
+"""Most rows of one batch of outcomes: training sets are cut at their boundaries."""
+GIVEN_UP_BYTES: Final = 1 << 20
+
+T = TypeVar("T")
 
 
 class Feedback:
@@ -47,66 +56,91 @@ class Feedback:
     async def run(self) -> None:
         """Rebuild every model's join from the log, then follow it."""
         self._joins = await rebuild(self._bus)
-        low = [j.low for j in self._joins.values()]
         self._ready = True
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(
-                self._follow("SCORED", "scored.*.*", min((w.scored for w in low), default=1))
-            )
-            tasks.create_task(
-                self._follow(
-                    "LABELS", "labels.*.received.*", min((w.labels for w in low), default=1)
-                )
-            )
-            tasks.create_task(
-                self._follow(
-                    "ROWS", "rows.*.quarantined.*", min((w.refused for w in low), default=1)
-                )
-            )
+            for stream, subject in (
+                ("SCORED", "scored.*.*"),
+                ("LABELS", "labels.*.received.*"),
+                ("ROWS", "rows.*.quarantined.*"),
+            ):
+                start = min((j.low.of(stream) for j in self._joins.values()), default=1)
+                self._read_to[stream] = start
+                tasks.create_task(self._follow(stream, subject, start))
             tasks.create_task(self._report())
 
     async def _follow(self, stream: str, subject: str, start: int) -> None:
         follow: Follow = self._bus.follow(stream, (subject,), start)
         while not self._bus.stopping.is_set():
             group = await follow.read(most=64, timeout=0.5)
+            clock = group[-1].time if group else await self._idle(stream, subject, follow.next_seq)
             async with self._turn:
                 for message in group:
                     await self._message(message)
                 self._read_to[stream] = follow.next_seq
-                self._clocks[stream] = group[-1].time if group else time.time()
+                self._clocks[stream] = max(clock, self._clocks.get(stream, 0.0))
         await follow.close()
+
+    async def _idle(self, stream: str, subject: str, next_seq: int) -> float:
+        """The clock of a log without news: the present, unless there is something unread."""
+        now = time.time()
+        try:
+            unread = await self._bus.log.at_or_after(stream, subject, next_seq)
+        except Retry:
+            return 0.0
+        return now if unread is None else 0.0
 
     async def _message(self, message: Delivered) -> None:
         try:
-            joined = await self._join_of(message.model)
+            joined = await self._until_done(lambda: self._join_of(message.model))
             batch = message.batch()
         except DriftloopError as error:
             log.warning("%s is left out: %s", message.position, error)
             return
-        if message.seq < joined.start(message.stream):
+        if message.seq < joined.low.of(message.stream):
             return
+        before = joined.join.low(joined.heard({**self._read_to, message.stream: message.seq}))
         said = _hear(joined, message, batch)
-        if said.outcomes is not None:
-            await self._say_outcomes(joined, message, said.outcomes)
+        # What is given up comes first: once the outcomes are out, a successor starts after them.
         await self._say_given_up(joined, message, said.given_up)
+        if said.outcomes is not None:
+            await self._say_outcomes(joined, message, said.outcomes, before)
+
+    async def _until_done(self, doing: Callable[[], Awaitable[T]]) -> T:
+        """Try until the broker answers: a message left out would be a wrong join."""
+        while True:
+            try:
+                return await doing()
+            except Retry as error:
+                log.warning("%s; trying again", error)
+                await asyncio.sleep(error.delay)
 
     async def _join_of(self, model: str) -> ModelJoin:
+        registered = await self._bus.spec(model)
         joined = self._joins.get(model)
         if joined is None:
-            registered = await self._bus.spec(model)
-            joined = self._joins[model] = ModelJoin(
-                registered.spec, Join(registered.spec), Low(1, 1, 1, 1)
-            )
+            joined = self._joins[model] = ModelJoin.new(registered)
+        joined.adopt(registered)
         return joined
 
     async def _say_outcomes(
-        self, joined: ModelJoin, cause: Delivered, outcomes: pa.RecordBatch
+        self, joined: ModelJoin, cause: Delivered, outcomes: pa.RecordBatch, before: Low
+    ) -> None:
+        """Publish outcomes in batches; up to the last one the cause has to be heard again."""
+        here = {**self._read_to, cause.stream: cause.seq}
+        after = {**self._read_to, cause.stream: cause.seq + 1}
+        for start in range(0, outcomes.num_rows, OUTCOME_ROWS):
+            part = outcomes.slice(start, OUTCOME_ROWS)
+            if start + OUTCOME_ROWS < outcomes.num_rows:
+                await self._say_part(joined, cause, part, (before, joined.read_up_to(here)))
+            else:
+                low = joined.join.low(joined.heard(after))
+                await self._say_part(joined, cause, part, (low, joined.read_up_to(after)))
+
+    async def _say_part(
+        self, joined: ModelJoin, cause: Delivered, outcomes: pa.RecordBatch, at: tuple[Low, Low]
     ) -> None:
         """Publish one batch of outcomes, with all a successor needs to go on from here."""
-        read_to = {**self._read_to, cause.stream: cause.seq + 1}
-        low = joined.join.low(
-            Low(read_to["SCORED"], read_to["LABELS"], read_to["ROWS"], joined.last_seq)
-        )
+        low, read = at
         total = joined.total + outcomes.num_rows
         message = batch_message(
             subjects.outcomes(joined.model),
@@ -119,6 +153,7 @@ class Feedback:
                 headers.INPUT: cause.position,
                 headers.TOTAL: str(total),
                 headers.LOW: low.text(),
+                headers.READ: read.text(),
             },
         )
         joined.last_seq = await self._bus.publish_next(message, joined.last_seq)
@@ -127,7 +162,8 @@ class Feedback:
         JOINED.labels(joined.model).inc(outcomes.num_rows)
         mark = joined.spec.triggers.new_data_rows
         if total // mark > before // mark:
-            await self._bus.emit(joined.accumulated(), cause.origin())
+            passed = joined.accumulated()
+            await self._until_done(lambda: self._bus.emit(passed, cause.origin()))
 
     async def _say_given_up(
         self, joined: ModelJoin, cause: Delivered, given_up: list[GivenUp]
@@ -135,26 +171,34 @@ class Feedback:
         if not given_up:
             return
         GIVEN_UP.labels(joined.model).inc(len(given_up))
-        columns = list(zip(*given_up, strict=True))
-        batch = pa.RecordBatch.from_arrays(
-            [pa.array(c, pa.string()) for c in columns], schema=UNMATCHED
+        columns = [pa.array(c, pa.string()) for c in zip(*given_up, strict=True)]
+        read = joined.read_up_to({**self._read_to, cause.stream: cause.seq + 1})
+        for part in _parts(pa.RecordBatch.from_arrays(columns, schema=UNMATCHED)):
+            await self._say_unmatched(joined, cause, part, read)
+
+    async def _say_unmatched(
+        self, joined: ModelJoin, cause: Delivered, part: pa.RecordBatch, read: Low
+    ) -> None:
+        message = batch_message(
+            subjects.dead(self._bus.service, joined.model),
+            part,
+            kind="labels.unmatched",
+            source=self._bus.service,
+            msg_id=f"unmatched:{cause.position}:{part.column(0)[0].as_py()}",
+            origin=cause.origin(),
+            extra={
+                headers.REASON: "labels without a prediction",
+                headers.ORIGIN: cause.position,
+                headers.READ: read.text(),
+            },
         )
-        await self._bus.publish(
-            [
-                batch_message(
-                    subjects.dead(self._bus.service, joined.model),
-                    batch,
-                    kind="labels.unmatched",
-                    source=self._bus.service,
-                    msg_id=f"unmatched:{cause.position}:{given_up[0].event_id}",
-                    origin=cause.origin(),
-                    extra={
-                        headers.REASON: "labels without a prediction",
-                        headers.ORIGIN: cause.position,
-                    },
-                )
-            ]
-        )
+        joined.last_given_up = await self._until_done(lambda: self._last(message))
+
+    async def _last(self, message: Outgoing) -> int:
+        """Publish; returns the sequence of the last message of its subject then, which is ours."""
+        await self._bus.publish([message])
+        last = await self._bus.log.last("DEAD", message.subject)
+        return last.seq if last is not None else 0
 
     async def _report(self) -> None:
         """Expire what waited too long, and say where each join stands."""
@@ -181,13 +225,23 @@ class Feedback:
             await self._say_given_up(joined, at, given_up)
 
 
-def _hear(joined: ModelJoin, message: Delivered, batch: pa.RecordBatch) -> Said:
-    join = joined.join
+def _hear(joined: ModelJoin, message: Delivered, batch: pa.RecordBatch) -> Joined:
+    join, said = joined.join, joined.said(message.stream, message.seq)
     if message.stream == "SCORED":
-        return join.add_scored(batch, message.seq, message.time, joined.last_seq)
+        return join.add_scored(batch, message.seq, message.time, said)
     if message.stream == "LABELS":
-        return join.add_labels(batch, message.seq, message.time, joined.last_seq)
-    return Said(None, join.refuse(batch.column(0).to_pylist(), message.seq))
+        return join.add_labels(batch, message.seq, message.time, said)
+    return Joined(None, join.refuse(batch.column(0).to_pylist(), message.seq))
+
+
+def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Rows in batches that a message can carry, however long their reasons are."""
+    if batch.num_rows > 1 and batch.nbytes > GIVEN_UP_BYTES:
+        half = batch.num_rows // 2
+        yield from _parts(batch.slice(0, half))
+        yield from _parts(batch.slice(half))
+    else:
+        yield batch
 
 
 def _newest(outcomes: pa.RecordBatch) -> int:

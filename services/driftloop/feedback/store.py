@@ -11,31 +11,67 @@ from driftloop.contracts.batches import EVENT_TIME
 from driftloop.contracts.events import DataAccumulated
 from driftloop.contracts.stats import JoinStats
 from driftloop.feedback.domain.join import Join
-from driftloop.feedback.domain.waiting import Low
-from driftloop.modelspec.spec import Spec
+from driftloop.feedback.domain.waiting import BEGINNING, Low, Said
+from driftloop.modelspec.spec import Registered, Spec
 
 
 @dataclass(slots=True)
 class ModelJoin:
     """The join of one model and where its output stands."""
 
-    spec: Spec
+    registered: Registered
     join: Join
-    low: Low
+    low: Low = BEGINNING
+    """From where on the logs are heard."""
+    read: Low = BEGINNING
+    """What was read before a restart: up to here, messages are heard for the second time."""
     last_seq: int = 0
+    last_given_up: int = 0
     total: int = 0
     data_time: int = 0
+
+    @classmethod
+    def new(cls, registered: Registered) -> "ModelJoin":
+        """The join of a model that has said nothing yet."""
+        return cls(registered, Join(registered.spec))
+
+    def adopt(self, registered: Registered) -> None:
+        """Go on with another revision of the spec."""
+        if registered.revision != self.registered.revision:
+            self.registered = registered
+            self.join.adopt(registered.spec)
+
+    @property
+    def spec(self) -> Spec:
+        """The model's spec."""
+        return self.registered.spec
 
     @property
     def model(self) -> str:
         """The model's name."""
         return self.spec.name
 
-    def start(self, stream: str) -> int:
-        """The first sequence of an input that this join has to see."""
-        return {"SCORED": self.low.scored, "LABELS": self.low.labels, "ROWS": self.low.refused}[
-            stream
-        ]
+    def said(self, stream: str, seq: int) -> Said:
+        """What had been said when this message of an input was heard for the first time."""
+        if seq < self.read.of(stream):
+            return Said(self.low.outcomes, self.low.given_up)
+        return self._said_now
+
+    def heard(self, read_to: dict[str, int]) -> Low:
+        """Up to where this join has heard the logs since it began, and what was said by then."""
+        inputs = {s: max(at, self.low.of(s)) for s, at in read_to.items()}
+        again = any(at < self.read.of(s) for s, at in inputs.items())
+        said = Said(self.low.outcomes, self.low.given_up) if again else self._said_now
+        return Low.at(inputs, said)
+
+    def read_up_to(self, read_to: dict[str, int]) -> Low:
+        """Up to where the logs were ever read."""
+        inputs = {s: max(at, self.read.of(s)) for s, at in read_to.items()}
+        return Low.at(inputs, self._said_now)
+
+    @property
+    def _said_now(self) -> Said:
+        return Said(self.last_seq, self.last_given_up)
 
     def accumulated(self) -> DataAccumulated:
         """The newest mark of `triggers.new_data_rows` that the outcomes have passed."""
@@ -64,19 +100,32 @@ async def rebuild(bus: Bus) -> dict[str, ModelJoin]:
 
 
 async def _rebuild(bus: Bus, model: str) -> ModelJoin:
-    spec = (await bus.spec(model)).spec
+    joined = ModelJoin.new(await bus.spec(model))
     subject = subjects.outcomes(model)
     last = await bus.log.last("OUTCOMES", subject)
-    if last is None:
-        return ModelJoin(spec, Join(spec), Low(1, 1, 1, 1))
-    joined = ModelJoin(
-        spec, Join(spec), Low.parse(last.headers[headers.LOW]), last.seq, rows_total(last)
-    )
-    async for message in bus.log.range("OUTCOMES", subject, joined.low.outcomes, last.seq):
-        batch = message.batch()
-        joined.join.restore(batch.column(0).to_pylist(), message.seq)
-        newest = pc.max(batch.column(EVENT_TIME.name).cast("int64")).as_py()
-        joined.data_time = max(joined.data_time, newest)
-    if joined.total >= spec.triggers.new_data_rows:
+    if last is not None:
+        joined.low = Low.parse(last.headers[headers.LOW])
+        joined.read = Low.parse(last.headers[headers.READ])
+        joined.last_seq, joined.total = last.seq, rows_total(last)
+        async for message in bus.log.range("OUTCOMES", subject, joined.low.outcomes, last.seq):
+            batch = message.batch()
+            joined.join.restore(batch.column(0).to_pylist(), message.seq)
+            newest = pc.max(batch.column(EVENT_TIME.name).cast("int64")).as_py()
+            joined.data_time = max(joined.data_time, newest)
+    await _restore_given_up(bus, joined)
+    if joined.total >= joined.spec.triggers.new_data_rows:
         await bus.emit(joined.accumulated())
     return joined
+
+
+async def _restore_given_up(bus: Bus, joined: ModelJoin) -> None:
+    """Labels that were given up are not given up again: each is counted once."""
+    subject = subjects.dead(bus.service, joined.model)
+    last = await bus.log.last("DEAD", subject)
+    if last is None:
+        return
+    async for message in bus.log.range("DEAD", subject, joined.low.given_up, last.seq):
+        if headers.READ in message.headers:
+            read = Low.parse(message.headers[headers.READ])
+            joined.join.restore_given_up(message.batch().column(0).to_pylist(), read.labels)
+    joined.last_given_up = last.seq

@@ -12,6 +12,7 @@ from driftloop.contracts import batches
 from driftloop.contracts.batches import Matrix
 from driftloop.contracts.errors import DriftloopError, InvalidInput, Reject, Retry
 from driftloop.contracts.headers import ARROW, MSGPACK
+from driftloop.contracts.ipc import refuse_compressed
 from driftloop.inference.domain.lineup import misfit
 from driftloop.inference.domain.prediction import (
     NoAnswer,
@@ -141,6 +142,7 @@ class Predictor:
 
 def _read(contract: Contract, kind: str, body: bytes) -> Matrix:
     if kind == ARROW:
+        refuse_compressed(body)
         return model_input(contract, batches.decode(body))
     decode = msgspec.json.decode if kind == JSON else msgspec.msgpack.decode
     try:

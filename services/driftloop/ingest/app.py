@@ -6,7 +6,7 @@ from driftloop.bus.bus import Bus
 from driftloop.bus.requests import Reply, Request
 from driftloop.contracts.headers import ARROW, MSGPACK
 from driftloop.contracts.requests import BATCH_ID
-from driftloop.ingest.handlers import Intake, What
+from driftloop.ingest.handlers import Intake, What, counted
 from driftloop.ingest.http import create_app
 from driftloop.ingest.pressure import Lag, Room
 from driftloop.ingest.settings import Ingest
@@ -23,7 +23,7 @@ async def wire(settings: Ingest, bus: Bus) -> Wired:
         model = request.subject.split(".")[1]
         kind = request.headers.get("content-type", ARROW)
         key = request.headers.get(BATCH_ID, "")
-        with room.hold(len(request.payload)):
+        with counted(what), room.hold(len(request.payload)):
             accepted = await intake.accept(what, model, kind, request.payload, key)
         return Reply(payload=msgspec.msgpack.encode(accepted), headers={"content-type": MSGPACK})
 

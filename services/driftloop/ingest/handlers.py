@@ -1,6 +1,7 @@
 """Takes rows and labels in: read, prepare, publish, and say yes once the log has them."""
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +45,16 @@ _KEY: Final = re.compile(r"[!-~]{1,128}\Z")
 What = Literal["rows", "labels"]
 
 
+@contextlib.contextmanager
+def counted(what: What) -> Iterator[None]:
+    """Count a request that is refused."""
+    try:
+        yield
+    except DriftloopError as error:
+        REFUSED.labels(what, type(error).__name__).inc()
+        raise
+
+
 class Intake:
     """What both doors, HTTP and NATS, lead to."""
 
@@ -66,15 +77,6 @@ class Intake:
 
         `key` is the producer's id of the batch: sent again under it, a batch is stored once.
         """
-        try:
-            return await self._accept(what, model, content_type, body, key)
-        except DriftloopError as error:
-            REFUSED.labels(what, type(error).__name__).inc()
-            raise
-
-    async def _accept(
-        self, what: What, model: str, content_type: str, body: bytes, key: str
-    ) -> Accepted:
         spec = (await self._bus.spec(model)).spec
         if what == "rows":
             self._lag.check()

@@ -6,7 +6,7 @@ import msgspec
 from fastapi import FastAPI, Request, Response
 
 from driftloop.ingest import bodies
-from driftloop.ingest.handlers import Intake, What
+from driftloop.ingest.handlers import Intake, What, counted
 from driftloop.ingest.pressure import Room
 from driftloop.runtime.problems import UnsupportedType, explain, read_body
 
@@ -50,11 +50,13 @@ def create_app(intake: Intake, room: Room, max_body: int) -> FastAPI:
     @app.post("/v1/models/{model}/rows", status_code=202, openapi_extra=_documented("rows"))
     async def rows(model: str, request: Request) -> Response:
         """Take rows in; 202 once the log has them."""
-        return await accept("rows", model, request)
+        with counted("rows"):
+            return await accept("rows", model, request)
 
     @app.post("/v1/models/{model}/labels", status_code=202, openapi_extra=_documented("labels"))
     async def labels(model: str, request: Request) -> Response:
         """Take labels in; 202 once the log has them."""
-        return await accept("labels", model, request)
+        with counted("labels"):
+            return await accept("labels", model, request)
 
     return app

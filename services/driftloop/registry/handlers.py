@@ -1,4 +1,4 @@
-"""Control events, the data's clock, the wall clock and operators' commands, each into one decision."""
+"""Control events, the clocks of data and wall, and operators' commands, each into one decision."""
 
 import asyncio
 import logging
@@ -11,13 +11,11 @@ from driftloop.bus.bus import Bus
 from driftloop.bus.requests import Reply, Request
 from driftloop.contracts import codec
 from driftloop.contracts.errors import DriftloopError, InvalidInput
-from driftloop.contracts.events import AnyEvent, ScheduleDue, SpecRegistered
+from driftloop.contracts.events import AnyEvent, SpecRegistered
 from driftloop.contracts.headers import Origin
 from driftloop.contracts.names import check_model_name, new_id, run_id
 from driftloop.contracts.requests import Command, Done
-from driftloop.contracts.state import ModelState
 from driftloop.contracts.stats import JoinStats
-from driftloop.modelspec import durations
 from driftloop.modelspec.check import check
 from driftloop.modelspec.spec import Registered, Spec
 from driftloop.registry.domain import commands, stages, triggers
@@ -81,14 +79,24 @@ class Registry:
         if spec.name != model:
             raise InvalidInput(f"name: {spec.name!r} is not the model asked for; accepted: {model}")
         entry = await self._bus.specs.read(model)
-        if entry.value is not None and entry.value.spec == spec:
-            text = f"spec of {model} is unchanged at revision {entry.value.revision}"
-            return Done(text=text, revision=entry.value.revision)
-        revision = (entry.value.revision if entry.value else 0) + 1
+        known = entry.value
+        if known is not None and known.spec == spec:
+            text = f"spec of {model} is unchanged at revision {known.revision}"
+            return Done(text=text, revision=known.revision)
+        revision = (known.revision if known else 0) + 1
         registered = Registered(spec=spec, revision=revision, by=command.by, at=time.time())
         await self._bus.specs.write(model, registered, entry.revision)
-        await self._bus.emit(SpecRegistered(model=model, revision=revision, by=command.by))
-        return Done(text=f"spec of {model} is registered as revision {revision}", revision=revision)
+        await self._announce(registered)
+        text = f"spec of {model} is registered as revision {revision}"
+        return Done(text=text, revision=revision)
+
+    async def _announce(self, registered: Registered) -> None:
+        """Say that a spec was registered, unless that was said."""
+        event = SpecRegistered(
+            model=registered.spec.name, revision=registered.revision, by=registered.by
+        )
+        if not await self._ledger.was_said(event):
+            await self._bus.emit(event)
 
     async def on_data_clock(self, stats: JoinStats) -> None:
         """The label join says how far the data's clock is: triggers that wait may start now."""
@@ -104,15 +112,23 @@ class Registry:
         await self._ledger.decide(stats.about, origin, decide)
 
     async def run(self) -> None:
-        """Say what was left unsaid, then look at deadlines and schedules until the service stops."""
-        await self._ledger.settle()
+        """Say what was left unsaid, then look at deadlines and schedules until the end."""
+        settled = False
         await self._bus.hear("stats.join.*", self._clock_message)
         while not self._bus.stopping.is_set():
-            for model in await self._bus.models.keys():
-                state = await self._bus.models.get(model)
-                if state is not None:
-                    await self._tick(model, state)
+            try:
+                if not settled:
+                    await self._settle()
+                settled = True
+                await self._tick()
+            except DriftloopError as error:  # the broker is away: the next look may find it
+                log.warning("registry: %s", error)
             await asyncio.sleep(self._settings.tick_seconds)
+
+    async def _settle(self) -> None:
+        await self._ledger.settle()
+        for model in await self._bus.specs.keys():
+            await self._announce(await self._bus.spec(model))
 
     async def _clock_message(self, message: object) -> None:
         try:
@@ -122,26 +138,14 @@ class Registry:
         except DriftloopError as error:
             log.warning("data clock: %s", error)
 
-    async def _tick(self, model: str, state: ModelState) -> None:
-        now = time.time()
-        if state.run is not None and now >= state.run.deadline:
-            await self._ledger.decide(model, Origin(causation=state.run.cause), stages.on_deadline)
-            return
-        spec = (await self._bus.spec(model)).spec
-        due = state.last_run_wall_time + durations.seconds(spec.triggers.every)
-        if "schedule" in spec.triggers.on and state.champion and not state.run and now >= due:
-            await self._scheduled(model, state)
-
-    async def _scheduled(self, model: str, state: ModelState) -> None:
-        number = state.runs_started + 1
-        event = ScheduleDue(model=model, number=number, data_time=state.last_run_data_time)
-
-        def decide(decision: Decision) -> None:
-            decision.say(event)
-            reason = f"every {decision.spec.triggers.every}"
-            triggers.start(
-                decision, triggers.Fired("schedule", event.event_id(), reason, event.data_time)
-            )
-
-        origin = Origin(correlation=run_id(event.event_id()), causation=event.event_id())
-        await self._ledger.decide(model, origin, decide, seen=event.event_id())
+    async def _tick(self) -> None:
+        """Look at the deadline and the schedule of every model."""
+        for model in await self._bus.models.keys():
+            state = await self._bus.models.get(model)
+            if state is None:
+                continue
+            if state.run is not None and time.time() >= state.run.deadline:
+                cause = Origin(causation=state.run.cause)
+                await self._ledger.decide(model, cause, stages.on_deadline)
+            elif "schedule" in (await self._bus.spec(model)).spec.triggers.on:
+                await self._ledger.decide(model, Origin(), triggers.on_schedule)

@@ -11,6 +11,8 @@ import msgspec
 from driftloop.bus.bus import Bus
 from driftloop.bus.messages import event_message
 from driftloop.bus.publish import Conflict
+from driftloop.contracts import subjects
+from driftloop.contracts.events import AnyEvent
 from driftloop.contracts.headers import Origin
 from driftloop.contracts.state import ModelState
 from driftloop.registry.domain.decision import Context, Decision
@@ -50,6 +52,11 @@ class Ledger:
                 await self._settled(model)
                 return result
 
+    async def was_said(self, event: AnyEvent) -> bool:
+        """Whether this is the last event of its kind: the log forgets ids to compare in time."""
+        last = await self._bus.log.last("EVENTS", subjects.event(event.model, event.kind))
+        return last is not None and last.event_id == event.event_id()
+
     async def settle(self) -> None:
         """At start: say whatever was written and perhaps not said."""
         for model in await self._bus.models.keys():
@@ -62,11 +69,9 @@ class Ledger:
         state = entry.value or ModelState(model=model)
         if not state.outbox:
             return state, entry.revision
+        unsaid = [p for p in state.outbox if not await self.was_said(p.event)]
         await self._bus.publish(
-            [
-                event_message(p.event, source=self._bus.service, origin=p.origin)
-                for p in state.outbox
-            ]
+            [event_message(p.event, source=self._bus.service, origin=p.origin) for p in unsaid]
         )
         said = msgspec.structs.replace(state, outbox=())
         return said, await self._bus.models.write(model, said, entry.revision)

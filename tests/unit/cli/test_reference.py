@@ -28,8 +28,8 @@ def test_nothing_is_left_out(pages: dict[str, str]) -> None:
     assert all(f"## {service}\n" in pages["settings.md"] for service in SERVICES)
 
 
-def test_each_setting_and_each_parameter_has_a_meaning(pages: dict[str, str]) -> None:
-    for name in ("settings.md", "cli.md"):
+def test_each_setting_parameter_and_field_of_the_spec_has_a_meaning(pages: dict[str, str]) -> None:
+    for name in ("settings.md", "cli.md", "spec.md"):
         rows = [line for line in pages[name].splitlines() if line.startswith("| `")]
         assert rows
         assert not [row for row in rows if row.endswith("|  |")]

@@ -78,7 +78,8 @@ async def test_no_row_is_lost_whatever_the_chunks(
 
 
 async def test_no_rows_are_no_batches() -> None:
-    for data in ([], pa.table({"a": []}), Frame(pa.table({"a": []})), iter(())):
+    nothing: tuple[Any, ...] = ([], pa.table({"a": []}), Frame(pa.table({"a": []})), iter(()))
+    for data in nothing:
         assert await sizes(data, 2) == []
 
 

@@ -53,7 +53,7 @@ def test_an_order_is_read_with_its_defaults() -> None:
 
 @pytest.mark.parametrize("body", [b"[", b"[]", b'{"version": "x"}', b'{"verson": 1}', b"\xff"])
 def test_an_order_that_cannot_be_read_is_refused(body: bytes) -> None:
-    with pytest.raises(InvalidInput, match="body: .*accepted: "):
+    with pytest.raises(InvalidInput, match=r"body: .*accepted: "):
         read_order(body, "retrain")
 
 

@@ -30,12 +30,12 @@ def written(value: Any, *classes: str) -> Any:
     return made.column("label")[0].as_py()
 
 
-@pytest.mark.parametrize("value", [1, 1.0, True, "1", "1.0", "true", "True", " 1 "])
+@pytest.mark.parametrize("value", [1, 1.0, True, "1", "1.0", "true", "True", " 1 "], ids=repr)
 def test_a_label_is_written_as_its_class(value: object) -> None:
     assert written(value, "0", "1") == "1"
 
 
-@pytest.mark.parametrize("value", [True, "true", "TRUE"])
+@pytest.mark.parametrize("value", [True, "true", "TRUE"], ids=repr)
 def test_a_boolean_is_written_as_the_class_it_reads_as(value: object) -> None:
     assert written(value, "false", "true") == "true"
     assert written(value, "False", "True") == "True"

@@ -50,5 +50,5 @@ def test_pieces_are_the_same_rows_within_the_bounds(
 
 def test_a_row_larger_than_a_batch_may_be_is_refused() -> None:
     parts = [from_dicts([{"a": "x" * 5000}, {"a": "y"}])]
-    with pytest.raises(InvalidInput, match="rows: one has 5.* bytes; accepted: at most 1000"):
+    with pytest.raises(InvalidInput, match=r"rows: one has 5.* bytes; accepted: at most 1000"):
         list(pieces(parts, 10, 1000))

@@ -45,11 +45,16 @@ def _streams() -> list[tuple[str, ...]]:
             code(stream.name),
             ", ".join(code(s) for s in stream.subjects),
             PAYLOADS.get(stream.name, "Arrow IPC"),
-            f"{stream.max_age / subjects.DAY:g} days" if stream.max_age else "good",
+            _kept(stream.max_age),
             f"{stream.max_bytes / (1 << 20):,.0f} MiB",
         )
         for stream in subjects.STREAMS
     ]
+
+
+def _kept(seconds: float) -> str:
+    days = f"{seconds / subjects.DAY:g}"
+    return "ever" if not seconds else f"{days} day{'s' * (days != '1')}"
 
 
 def _subjects() -> list[tuple[str, ...]]:

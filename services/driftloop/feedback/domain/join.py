@@ -42,18 +42,23 @@ class Join:
     """State and decisions of the join of one model; feed it every message of the log once."""
 
     def __init__(self, spec: Spec) -> None:
-        self._codec = LabelCodec(spec)
-        self._labels_wait = durations.seconds(spec.join.labels_wait)
-        self._predictions_wait = durations.seconds(spec.join.predictions_wait)
-        self._most = spec.join.max_rows
+        self.adopt(spec)
         self._chunks: OrderedDict[int, Chunk] = OrderedDict()
         self._predictions: dict[str, int] = {}
         self._early: OrderedDict[str, Label] = OrderedDict()
         self._done = ShiftRegister(self._most)
         self._refused = ShiftRegister(self._most)
         self._given_up: dict[str, int] = {}
+        self._given_up_to = 0
         self.duplicates = 0
         self.expired_predictions = 0
+
+    def adopt(self, spec: Spec) -> None:
+        """Go on with the classes, times and bounds of this spec."""
+        self._codec = LabelCodec(spec)
+        self._labels_wait = durations.seconds(spec.join.labels_wait)
+        self._predictions_wait = durations.seconds(spec.join.predictions_wait)
+        self._most = spec.join.max_rows
 
     @property
     def waiting_predictions(self) -> int:
@@ -85,6 +90,7 @@ class Join:
     def restore_given_up(self, event_ids: Iterable[str], labels_read: int) -> None:
         """The labels of these were given up when the labels before `labels_read` had been read."""
         self._given_up.update(dict.fromkeys(event_ids, labels_read))
+        self._given_up_to = max(self._given_up_to, labels_read)
 
     def add_scored(self, batch: pa.RecordBatch, seq: int, time: float, said: Said) -> Joined:
         """Predictions arrive; those whose labels came early are joined."""
@@ -107,6 +113,8 @@ class Join:
         texts: list[str | None] = batch.column(1).to_pylist()
         times: list[int | None] = batch.column(2).cast(pa.int64()).to_pylist()
         numbers = self._codec.numbers(texts)
+        if seq >= self._given_up_to:
+            self._given_up.clear()
         met: dict[int, Label] = {}
         joined: dict[str, None] = {}
         given_up: list[GivenUp] = []
@@ -139,7 +147,7 @@ class Join:
         return [GivenUp(e, self._early.pop(e).text, "its row was quarantined") for e in waiting]
 
     def expire(self, scored_clock: float, labels_clock: float) -> list[GivenUp]:
-        """Give up what waited too long: labels by the scored log's clock, predictions by labels'."""
+        """Give up what waited too long: each side waits on the clock of the other one's log."""
         given_up: list[GivenUp] = []
         while self._early:
             event_id, label = next(iter(self._early.items()))

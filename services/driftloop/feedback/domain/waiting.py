@@ -1,7 +1,7 @@
 """What waits in the join, and where in the logs it lies."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,8 +9,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-
 STREAMS = ("SCORED", "LABELS", "ROWS", "OUTCOMES", "DEAD")
+
+
+class Said(NamedTuple):
+    """How far the join's own outputs are, in sequences: what comes later was said later."""
+
+    outcomes: int = 0
+    given_up: int = 0
 
 
 class Low(NamedTuple):
@@ -32,6 +38,11 @@ class Low(NamedTuple):
         found = dict(part.split(":") for part in text.split(","))
         return cls(*(int(found[name]) for name in STREAMS))
 
+    @classmethod
+    def at(cls, inputs: Mapping[str, int], said: Said) -> "Low":
+        """These positions of the inputs, and of the outputs."""
+        return cls(inputs["SCORED"], inputs["LABELS"], inputs["ROWS"], *said)
+
     def of(self, stream: str) -> int:
         """The position in one of the logs."""
         return self[STREAMS.index(stream)]
@@ -39,13 +50,6 @@ class Low(NamedTuple):
 
 BEGINNING = Low(1, 1, 1, 1, 1)
 """Where the join of a model begins that has said nothing yet."""
-
-
-class Said(NamedTuple):
-    """How far the join's own outputs are, in sequences: what comes later was said later."""
-
-    outcomes: int = 0
-    given_up: int = 0
 
 
 @dataclass(slots=True)
@@ -68,7 +72,7 @@ class Chunk:
         """Where these rows lie in what is held."""
         return rows if self.rows is None else np.searchsorted(self.rows, rows)
 
-    def held(self) -> zip[tuple[int, str]]:
+    def held(self) -> Iterable[tuple[int, str]]:
         """Row numbers and event ids of what is held."""
         rows = range(self.batch.num_rows) if self.rows is None else self.rows.tolist()
         return zip(rows, self.batch.column(0).to_pylist(), strict=True)

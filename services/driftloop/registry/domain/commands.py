@@ -19,10 +19,12 @@ def on_command(decision: Decision, command: Command) -> Done:
         reason=command.reason or "no reason given",
         request=command.request,
     )
-    decision.say(asked)
+    decision.begin_with(asked)
     if command.command == "retrain":
         return _retrain(decision, asked)
-    version = command.version or _previous(decision)
+    version = command.version
+    if command.command == "rollback" and not version:
+        version = _previous(decision)
     if version not in state.versions:
         known = ", ".join(str(v) for v in sorted(state.versions)) or "none yet"
         raise InvalidInput(
@@ -33,7 +35,7 @@ def on_command(decision: Decision, command: Command) -> Done:
     if state.run is not None:
         decision.version_stage(state.run.version, "retired")
         decision.finish("superseded", f"{command.by} asked for a {command.command}: {asked.reason}")
-    decision.change(shadows=(), deferred=None)
+    decision.change(shadows=())
     reason = f"{command.by}: {asked.reason}"
     act = stages.promote if command.command == "promote" else stages.roll_back
     act(decision, run_id(asked.event_id()), version, reason)

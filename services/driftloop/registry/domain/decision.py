@@ -6,17 +6,19 @@ import msgspec
 
 from driftloop.contracts.events import AnyEvent, ModelRetired, RunFinished, Verdict
 from driftloop.contracts.headers import Origin
-from driftloop.contracts.state import ModelState, Pending, Run, Shadow, Stage
+from driftloop.contracts.names import run_id
+from driftloop.contracts.state import ModelState, Pending, Run, Shadow, Stage, Version
 from driftloop.modelspec import durations
 from driftloop.modelspec.spec import Registered, Spec
 
 HISTORY = 50
 SEEN = 512
 PAST_CHAMPIONS = 10
+VERSIONS = 100
 
 
 class Context(NamedTuple):
-    """What a decision may know besides the state: the spec, the wall clock, and where the logs stand."""
+    """What a decision may know besides the state: the spec, the time, where the logs stand."""
 
     registered: Registered
     now: float
@@ -36,7 +38,7 @@ class Decision:
         self.state = state
         self.context = context
         self._origin = origin
-        self._said: list[AnyEvent] = []
+        self._said: list[Pending] = []
 
     @property
     def spec(self) -> Spec:
@@ -49,13 +51,28 @@ class Decision:
 
     def say(self, event: AnyEvent) -> None:
         """Add an event to the outbox."""
-        self._said.append(event)
+        self._said.append(Pending(event=event, origin=self._origin))
+
+    def begin_with(self, event: AnyEvent) -> None:
+        """Say an event that all the others of this decision answer."""
+        self.say(event)
+        self._origin = Origin(correlation=run_id(event.event_id()), causation=event.event_id())
 
     def result(self, seen: str = "") -> ModelState:
         """The state to be written, outbox included."""
-        pending = tuple(Pending(event=event, origin=self._origin) for event in self._said)
         ids = (*self.state.seen, seen)[-SEEN:] if seen else self.state.seen
-        return msgspec.structs.replace(self.state, outbox=pending, seen=ids)
+        versions = self._kept_versions()
+        return msgspec.structs.replace(
+            self.state, outbox=tuple(self._said), seen=ids, versions=versions
+        )
+
+    def _kept_versions(self) -> dict[int, Version]:
+        """The newest versions and those still needed; the log of events holds all of them."""
+        state = self.state
+        run = state.run.version if state.run else 0
+        needed = {state.champion, *state.past_champions, run, *(s.version for s in state.shadows)}
+        newest = sorted(state.versions)[-VERSIONS:]
+        return {v: kept for v, kept in state.versions.items() if v in needed or v >= newest[0]}
 
     def stage(self, stage: Stage) -> None:
         """The run enters a stage, with its deadline on the wall clock."""

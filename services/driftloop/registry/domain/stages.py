@@ -119,8 +119,11 @@ def promote(decision: Decision, run: str, version: int, reason: str) -> None:
 
 
 def roll_back(decision: Decision, run: str, version: int, reason: str) -> None:
-    """`version`, a champion of before, takes its place back."""
+    """`version`, a champion of before, takes its place back; who came after it never comes back."""
+    past = decision.state.past_champions
     previous = _crown(decision, version)
+    kept = past[: past.index(version)] if version in past else past
+    decision.change(past_champions=kept)
     decision.version_stage(previous, "retired")
     decision.say(
         ModelRolledBack(

@@ -3,11 +3,13 @@
 from typing import NamedTuple
 
 from driftloop.contracts.events import (
+    Alarm,
     AnyEvent,
     DataAccumulated,
     DriftDetected,
     PerformanceDegraded,
     RetrainRequested,
+    ScheduleDue,
     Trigger,
     TriggerDeclined,
 )
@@ -26,22 +28,30 @@ class Fired(NamedTuple):
     data_time: int
     since_time: int = 0
     rows: int = 0
+    stream: str = ""
+    seq: int = 0
 
 
 def fired(event: AnyEvent) -> Fired:
     """The trigger an event is."""
     if isinstance(event, PerformanceDegraded):
-        reason = f"{event.loss} of version {event.version} rose from {event.before:.4f} to {event.after:.4f}"
-        return Fired("degraded", event.event_id(), reason, event.data_time, event.since_time)
+        numbers = f"from {event.before:.4f} to {event.after:.4f}"
+        return _alarm("degraded", event, f"{event.loss} of version {event.version} rose {numbers}")
     if isinstance(event, DriftDetected):
         what = (
             f"{event.shift} shift of {event.feature}" if event.feature else f"{event.shift} shift"
         )
-        reason = f"{what}: mean {event.before:.4g} to {event.after:.4g}"
-        return Fired("drift", event.event_id(), reason, event.data_time, event.since_time)
+        return _alarm("drift", event, f"{what}: mean {event.before:.4g} to {event.after:.4g}")
     assert isinstance(event, DataAccumulated)
     reason = f"{event.rows} labelled rows"
     return Fired("new_data", event.event_id(), reason, event.data_time, rows=event.rows)
+
+
+def _alarm(trigger: Trigger, event: Alarm, reason: str) -> Fired:
+    since = event.since_time
+    return Fired(
+        trigger, event.event_id(), reason, event.data_time, since, 0, event.stream, event.seq
+    )
 
 
 def on_trigger(decision: Decision, trigger: Fired) -> None:
@@ -53,6 +63,9 @@ def on_trigger(decision: Decision, trigger: Fired) -> None:
         return
     if trigger.trigger != "operator" and trigger.trigger not in spec.triggers.on:
         return
+    if trigger.seq < _champion_since(decision, trigger.stream):
+        _decline(decision, trigger, f"version {state.champion} took over since")
+        return
     not_before = state.last_run_data_time + durations.milliseconds(spec.triggers.cooldown)
     cooling = trigger.trigger != "operator" and trigger.data_time < not_before
     if state.run is None and not cooling:
@@ -61,6 +74,26 @@ def on_trigger(decision: Decision, trigger: Fired) -> None:
         _defer(decision, trigger, not_before)
     else:
         _decline(decision, trigger, "the cool-down is on" if cooling else "a run is in progress")
+
+
+def _champion_since(decision: Decision, stream: str) -> int:
+    """Where in a log the champion's own rows begin; 0 for what is no place in a log."""
+    state = decision.state
+    since = {"SCORED": state.champion_since_scored, "OUTCOMES": state.champion_since_outcomes}
+    return since.get(stream, 0)
+
+
+def on_schedule(decision: Decision) -> None:
+    """The spec's `triggers.every` may have passed since the last run: start one."""
+    state, spec = decision.state, decision.spec
+    due = state.last_run_wall_time + durations.seconds(spec.triggers.every)
+    wanted = "schedule" in spec.triggers.on and state.champion and state.run is None
+    if not wanted or decision.context.now < due:
+        return
+    number, data_time = state.runs_started + 1, state.last_run_data_time
+    event = ScheduleDue(model=state.model, number=number, data_time=data_time)
+    decision.begin_with(event)
+    start(decision, Fired("schedule", event.event_id(), f"every {spec.triggers.every}", data_time))
 
 
 def _decline(decision: Decision, trigger: Fired, reason: str) -> None:
