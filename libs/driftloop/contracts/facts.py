@@ -40,8 +40,8 @@ def fact(seq: int, said: Mapping[str, str], event: e.AnyEvent) -> Fact:
 
 
 def line(event: e.AnyEvent) -> str:
-    """The event in words and numbers, without its time, kind and model."""
-    return _LINES[type(event)](event)
+    """The event in words and numbers on one line, without its time, kind and model."""
+    return " ".join(_LINES[type(event)](event).split())
 
 
 def clock(millis: int) -> str:

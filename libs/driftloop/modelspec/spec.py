@@ -142,7 +142,7 @@ class Shadow(Table, frozen=True, kw_only=True):
     """The live gate of a challenger: paired losses on the same labelled rows."""
 
     loss: str = ""
-    """Loss of the evidence; empty is brier for a classification, scaled_absolute for a regression."""
+    """Loss of the evidence; empty is `brier`, for a regression `scaled_absolute`."""
     level: float = 0.05
     """How often the verdict may be wrong."""
     margin: float = 0.0

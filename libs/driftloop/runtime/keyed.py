@@ -7,14 +7,15 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
 from typing import Any
 
 from driftloop.bus.bus import Bus
-from driftloop.contracts.errors import Retry
+from driftloop.contracts.errors import DriftloopError
 
 log = logging.getLogger(__name__)
 
 FIRST_SECONDS = 1.0
 LAST_SECONDS = 60.0
 
-Wanted = Mapping[Hashable, Callable[[], Coroutine[Any, Any, None]]]
+Start = Callable[[], Coroutine[Any, Any, None]]
+Wanted = Mapping[Hashable, Start]
 
 
 class KeyedTasks:
@@ -38,7 +39,7 @@ class KeyedTasks:
         while not self._bus.stopping.is_set():
             try:
                 self._reconcile(await wanted())
-            except Retry as error:
+            except DriftloopError as error:
                 log.warning("kept as it was: %s", error)
             try:
                 await asyncio.wait_for(self._nudged.wait(), self._look)

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 DRAIN_SECONDS = 10.0
 CONNECT_SECONDS = 60.0
 PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)  # looked up before a fork, where little is safe to do
 
 
 def main(service: Service[S]) -> None:
@@ -42,7 +43,7 @@ def main(service: Service[S]) -> None:
 def die_with_parent() -> None:
     """Ask the kernel (Linux) for a SIGTERM when the parent dies, so that no service is left."""
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 async def _run(service: Service[S], settings: S) -> int:

@@ -1,1 +1,1 @@
-"""Streaming drift: features, predictions and live loss watched under one false-alarm budget a model."""
+"""Streaming drift: features, predictions and live loss under one false-alarm budget a model."""

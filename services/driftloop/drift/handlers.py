@@ -1,6 +1,7 @@
 """Feeds the logs into each champion's monitor and says what it finds."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Hashable, Iterable
 from functools import partial
@@ -8,6 +9,7 @@ from functools import partial
 from driftloop.bus.bus import Bus
 from driftloop.bus.messages import Delivered
 from driftloop.contracts import subjects
+from driftloop.contracts.errors import Reject
 from driftloop.contracts.events import DriftDetected, PerformanceDegraded
 from driftloop.contracts.headers import Origin
 from driftloop.contracts.names import run_id
@@ -16,7 +18,9 @@ from driftloop.contracts.stats import DriftScore
 from driftloop.drift.domain.monitor import Monitor
 from driftloop.drift.settings import DriftSettings
 from driftloop.runtime import metrics
-from driftloop.runtime.keyed import KeyedTasks, Wanted
+from driftloop.runtime.keyed import KeyedTasks, Start, Wanted
+
+log = logging.getLogger(__name__)
 
 ROWS = metrics.counter("drift_rows", "Rows looked at", ["model", "stream"])
 ALARMS = metrics.counter("drift_alarms", "Alarms said", ["model", "detector"])
@@ -41,40 +45,39 @@ class Drift:
         await self._tasks.run(self._wanted)
 
     async def _wanted(self) -> Wanted:
-        wanted: dict[Hashable, partial[object]] = {}
+        wanted: dict[Hashable, Start] = {}
         for model in await self._bus.models.keys():
             state = await self._bus.models.get(model)
             if state is not None and state.champion:
                 key = (model, state.champion, state.champion_since_scored)
                 wanted[key] = partial(self._watch, state)
-        return wanted  # type: ignore[return-value]  # partial hides that the result is a coroutine
+        return wanted
 
     async def _watch(self, state: ModelState) -> None:
         model = state.model
         monitor = Monitor((await self._bus.spec(model)).spec, state.champion)
-        said = {
-            "SCORED": await self._said(model, DriftDetected.kind),
-            "OUTCOMES": await self._said(model, PerformanceDegraded.kind),
+        last = {
+            "SCORED": await self._last_said(model, DriftDetected.kind),
+            "OUTCOMES": await self._last_said(model, PerformanceDegraded.kind),
         }
         async with asyncio.TaskGroup() as tasks:
             for stream, subject, start in (
                 ("SCORED", subjects.scored(model), state.champion_since_scored),
                 ("OUTCOMES", subjects.outcomes(model), state.champion_since_outcomes),
             ):
-                tasks.create_task(self._follow(monitor, stream, subject, start, said[stream]))
+                tasks.create_task(self._follow(monitor, stream, subject, start, last[stream]))
 
     async def _follow(
-        self, monitor: Monitor, stream: str, subject: str, start: int, said: int
+        self, monitor: Monitor, stream: str, subject: str, start: int, last: Found | None
     ) -> None:
         follow = self._bus.follow(stream, (subject,), start)
         scored_at = 0.0
         try:
             async for group in follow.groups(self._bus.stopping):
                 for message in group:
-                    found = list(_look(monitor, stream, message))
+                    found = _unsaid(_look(monitor, stream, message), message.seq, last)
                     ROWS.labels(message.model, stream).inc(int(message.headers.get("dl-rows", "0")))
-                    if message.seq >= said:
-                        await self._say(message, found)
+                    await self._say(message, found)
                 if time.monotonic() - scored_at > self._settings.score_seconds:
                     scored_at = time.monotonic()
                     await self._scores(monitor, stream, group[-1])
@@ -92,11 +95,11 @@ class Drift:
             )
             await self._bus.emit(event, origin)
 
-    async def _said(self, model: str, kind: str) -> int:
-        """The position of the last alarm that was said: those before it are not said again."""
+    async def _last_said(self, model: str, kind: str) -> Found | None:
+        """The last alarm that was said: neither it nor those before it are said again."""
         last = await self._bus.log.last("EVENTS", subjects.event(model, kind))
         event = last.event() if last is not None else None
-        return event.seq if isinstance(event, DriftDetected | PerformanceDegraded) else 0
+        return event if isinstance(event, DriftDetected | PerformanceDegraded) else None
 
     async def _scores(self, monitor: Monitor, stream: str, at: Delivered) -> None:
         for detector in monitor.detectors():
@@ -113,10 +116,20 @@ class Drift:
                 )
 
 
-def _look(monitor: Monitor, stream: str, message: Delivered) -> Iterable[Found]:
-    batch = message.batch()
-    return (
-        monitor.scored(batch, message.seq)
-        if stream == "SCORED"
-        else monitor.outcomes(batch, message.seq)
-    )
+def _look(monitor: Monitor, stream: str, message: Delivered) -> list[Found]:
+    try:
+        batch = message.batch()
+    except Reject as error:
+        log.warning("%s is left out: %s", message.position, error)
+        return []
+    if stream == "SCORED":
+        return list(monitor.scored(batch, message.seq))
+    return list(monitor.outcomes(batch, message.seq))
+
+
+def _unsaid(found: list[Found], seq: int, last: Found | None) -> list[Found]:
+    """What was not said before a restart: the same rows give the same alarms in the same order."""
+    if last is None or seq > last.seq:
+        return found
+    ids = [event.event_id() for event in found]
+    return found[ids.index(last.event_id()) + 1 :] if last.event_id() in ids else []

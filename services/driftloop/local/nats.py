@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -25,6 +26,10 @@ jetstream {{
 }}
 """
 READY_SECONDS = 10.0
+FREE_SECONDS = 5.0
+"""How long a port may stay taken: by a system that was killed and is still leaving."""
+FREE_PORTS = range(15_000, 32_000)
+"""Below the ports the kernel gives to outgoing connections, which could take one meanwhile."""
 DEFAULT_MAX_FILE_STORE = 64 << 30
 
 
@@ -36,23 +41,30 @@ class NatsServer:
     ) -> None:
         self._data = data
         self._host = host
-        self._port = port
+        self.port = port
         self._sync_interval = sync_interval
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
 
     def start(self) -> None:
         """Start and wait until the server listens; raises `RuntimeError` with its last words."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Start the process; raises `RuntimeError` if its port is taken."""
         self._data.mkdir(parents=True, exist_ok=True)
         if not self.url:
-            self._port = self._port or free_port(self._host)
-            self.url = f"nats://{self._host}:{self._port}"
+            self.port = self.port or free_port(self._host)
+            self.url = f"nats://{self._host}:{self.port}"
+        # Else whoever listens there already would be taken for ours.
+        require_free(self._host, self.port, "the port of NATS")
         config = self._data / "nats.conf"
         room = min(DEFAULT_MAX_FILE_STORE, shutil.disk_usage(self._data).free // 2)
         config.write_text(
             CONFIG.format(
                 host=self._host,
-                port=self._port,
+                port=self.port,
                 store=json.dumps(str(self._data / "jetstream")),
                 max_file_store=room,
                 sync_interval=self._sync_interval,
@@ -60,31 +72,36 @@ class NatsServer:
         )
         with (self._data / "nats.log").open("ab") as out:
             self.process = subprocess.Popen(
-                [binary(), "-c", str(config)], stdout=out, stderr=out, preexec_fn=die_with_parent
+                [binary(), "-c", str(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,  # Ctrl-C is for the supervisor, which stops NATS last
+                preexec_fn=die_with_parent,
             )
-        self._wait()
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Wait until the server listens; raises `RuntimeError` with its last words."""
         assert self.process is not None
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                last = (
-                    (self._data / "nats.log").read_text(errors="replace").strip().splitlines()[-3:]
-                )
-                raise RuntimeError(
-                    f"nats-server on {self._host}:{self._port} ended: {' | '.join(last)}"
-                )
+                where = f"nats-server on {self._host}:{self.port}"
+                raise RuntimeError(f"{where} ended: {self._last_words()}")
             with (
                 contextlib.suppress(OSError),
-                socket.create_connection((self._host, self._port), timeout=0.2) as line,
+                socket.create_connection((self._host, self.port), timeout=0.2) as line,
             ):
                 if line.recv(4) == b"INFO":
                     return
             time.sleep(0.02)
         raise RuntimeError(
-            f"nats-server did not listen on {self._host}:{self._port} within {READY_SECONDS:g} s"
+            f"nats-server did not listen on {self._host}:{self.port} within {READY_SECONDS:g} s"
         )
+
+    def _last_words(self) -> str:
+        text = (self._data / "nats.log").read_text(errors="replace")
+        return " | ".join(text.strip().splitlines()[-3:])
 
     def alive(self) -> bool:
         """Whether the process runs."""
@@ -120,6 +137,24 @@ def binary() -> str:
 
 def free_port(host: str = "127.0.0.1") -> int:
     """A port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    while True:
+        port = secrets.choice(FREE_PORTS)
+        if _is_free(host, port):
+            return port
+
+
+def require_free(host: str, port: int, what: str) -> None:
+    """Wait a little until nobody listens on `port`; raises `RuntimeError` naming it."""
+    deadline = time.monotonic() + FREE_SECONDS
+    while not _is_free(host, port):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{what}: {port} of {host} is taken; accepted: a free one")
+        time.sleep(0.1)
+
+
+def _is_free(host: str, port: int) -> bool:
+    try:
+        socket.create_server((host, port)).close()
+    except OSError:
+        return False
+    return True

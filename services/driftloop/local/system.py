@@ -5,7 +5,9 @@ This is the deployment diagram as code: `LAYOUT` names every service and the por
 
 import asyncio
 import contextlib
+import fcntl
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -13,13 +15,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import psutil
 
-from driftloop.local.nats import NatsServer, free_port
+from driftloop.local.nats import NatsServer, free_port, require_free
 from driftloop.runtime.serve import die_with_parent, usage
 from driftloop.runtime.settings import (
     BASE_PORT,
@@ -33,9 +35,13 @@ log = logging.getLogger(__name__)
 
 LAYOUT: Final[dict[str, int]] = {name: PORTS[name] - BASE_PORT for name in SERVICES}
 READY_SECONDS: Final = 60.0
-STOP_SECONDS: Final = 8.0
+STOP_SECONDS: Final = 7.0
+NATS_STOP_SECONDS: Final = 1.5
+NATS_BACK_OFF: Final = 1.0
 LONGEST_BACK_OFF: Final = 30.0
 STEADY_SECONDS: Final = 30.0
+MOST_STARTS: Final = 5
+"""A service that ends so often without being ready will not be: its log says why."""
 
 
 @dataclass(slots=True)
@@ -68,12 +74,13 @@ class System:
 
     def __post_init__(self) -> None:
         """Choose the ports."""
-        self.nats = NatsServer(self.data / "nats", port=self.nats_port)
-        self.children = {
-            name: Child(name, self.base_port + LAYOUT[name] if self.base_port else free_port())
-            for name in self.services
-        }
+        self.nats = NatsServer(self.data / "nats", port=self.nats_port or free_port())
+        self.children = {name: Child(name, self._port(name)) for name in self.services}
         self._watcher: asyncio.Task[None] | None = None
+        self._lock: IO[str] | None = None
+
+    def _port(self, name: str) -> int:
+        return self.base_port + LAYOUT[name] if self.base_port else free_port()
 
     @property
     def url(self) -> str:
@@ -87,11 +94,28 @@ class System:
     async def start(self) -> None:
         """Start everything, wait until it is ready; raises `RuntimeError` naming what is not."""
         (self.data / "logs").mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(self.nats.start)
+        self._own_folder()
+        for child in self.children.values():
+            await _free(child.port, f"the port of {child.name}")
+        await self._start_nats()
         for child in self.children.values():
             self._launch(child)
         self._watcher = asyncio.create_task(self._watch())
         await self.ready()
+
+    def _own_folder(self) -> None:
+        """Two systems in one folder would write over each other's logs."""
+        self._lock = (self.data / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            what = f"data: {self.data} is in use by another running system"
+            raise RuntimeError(f"{what}; accepted: a folder of its own") from error
+
+    async def _start_nats(self) -> None:
+        await _free(self.nats.port, "the port of NATS")
+        self.nats.launch()
+        await asyncio.to_thread(self.nats.wait)
 
     async def ready(self, limit: float = READY_SECONDS) -> None:
         """Wait until every service says that it is ready."""
@@ -104,9 +128,11 @@ class System:
                     del waiting[name]
                 else:
                     waiting[name] = reason
-            if waiting and time.monotonic() > deadline:
-                said = "; ".join(f"{name}: {reason}" for name, reason in waiting.items())
-                raise RuntimeError(f"not ready after {limit:g} s: {said}; see {self.data / 'logs'}")
+            hopeless = [n for n in waiting if self.children[n].starts > MOST_STARTS]
+            if hopeless or (waiting and time.monotonic() > deadline):
+                said = "; ".join(f"{name}: {waiting[name]}" for name in hopeless or waiting)
+                after = "several starts" if hopeless else f"{limit:g} s"
+                raise RuntimeError(f"not ready after {after}: {said}; see {self.data / 'logs'}")
             if waiting:
                 await asyncio.sleep(0.05)
 
@@ -116,20 +142,15 @@ class System:
             self._watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watcher
-        running = [c for c in self.children.values() if c.alive()]
-        for child in running:
-            assert child.process is not None
-            child.process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
-        while any(c.alive() for c in running) and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
-        for child in running:
-            if child.alive() and child.process is not None:
-                log.warning("%s did not stop in time", child.name)
-                _kill_tree(child.process.pid)
-            if child.process is not None:
-                child.process.wait()
-        await asyncio.to_thread(self.nats.stop, 1.5)
+        for child in self.children.values():
+            if child.process is not None and child.alive():
+                child.process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(_wait, list(self.children.values()), STOP_SECONDS)
+        for child in self.children.values():
+            _end_group(child)
+        await asyncio.to_thread(self.nats.stop, NATS_STOP_SECONDS)
+        if self._lock is not None:
+            self._lock.close()
 
     def usage(self) -> dict[str, tuple[float, float]]:
         """Resident MiB now and CPU seconds since the first start, by service and for `nats`."""
@@ -168,19 +189,29 @@ class System:
         """Start again what died: at once the first time, later if it dies again soon."""
         while True:
             await asyncio.sleep(0.1)
-            if not self.nats.alive():
-                log.warning("nats-server died, starting it again")
-                await asyncio.to_thread(self.nats.start)
-            for child in self.children.values():
-                if child.alive():
-                    continue
-                now = time.monotonic()
-                if not child.next_start:
-                    child.next_start = now + self._back_off(child, now)
-                elif now >= child.next_start:
-                    child.next_start = 0.0
-                    child.cpu_before += child.usage[1]
-                    self._launch(child)
+            try:
+                await self._watch_nats()
+                for child in self.children.values():
+                    if not child.alive():
+                        self._start_again(child)
+            except (RuntimeError, OSError) as error:
+                log.warning("%s; trying again", error)
+                await asyncio.sleep(NATS_BACK_OFF)
+
+    async def _watch_nats(self) -> None:
+        if not self.nats.alive():
+            log.warning("nats-server died, starting it again")
+            await self._start_nats()
+
+    def _start_again(self, child: Child) -> None:
+        now = time.monotonic()
+        if not child.next_start:
+            _end_group(child)
+            child.next_start = now + self._back_off(child, now)
+        if now >= child.next_start:
+            child.next_start = 0.0
+            child.cpu_before += child.usage[1]
+            self._launch(child)
 
     def _back_off(self, child: Child, now: float) -> float:
         code = child.process.returncode if child.process is not None else None
@@ -196,6 +227,20 @@ class System:
                 child.usage = usage(psutil.Process(child.process.pid))
 
 
+async def _free(port: int, what: str) -> None:
+    await asyncio.to_thread(require_free, "127.0.0.1", port, what)
+
+
+def _wait(children: list[Child], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    for child in children:
+        if child.process is not None:
+            try:
+                child.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.warning("%s did not stop in time", child.name)
+
+
 def _unready(address: str) -> str | None:
     try:
         with urlopen(f"{address}/readyz", timeout=2.0):
@@ -207,9 +252,9 @@ def _unready(address: str) -> str | None:
         return str(error)
 
 
-def _kill_tree(pid: int) -> None:
-    with contextlib.suppress(psutil.Error):
-        process = psutil.Process(pid)
-        for each in [*process.children(recursive=True), process]:
-            with contextlib.suppress(psutil.Error):
-                each.kill()
+def _end_group(child: Child) -> None:
+    """SIGKILL to a service and to the children it may have left, which share its session."""
+    if child.process is not None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.process.pid, signal.SIGKILL)
+        child.process.wait()

@@ -11,7 +11,7 @@ async def wire(settings: TrainerSettings, bus: Bus) -> Wired:
     """Hears requests for a retrain; says what was started, trained or failed."""
     trainer = Trainer(bus, settings)
     await bus.control({RetrainRequested: trainer.on_retrain})
-    return Wired()
+    return Wired(close=trainer.close)
 
 
 SERVICE = Service(name="trainer", settings=TrainerSettings, wire=wire)

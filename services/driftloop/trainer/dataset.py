@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from driftloop.bus.bus import Bus
 from driftloop.bus.log import rows_total
 from driftloop.bus.messages import Delivered
 from driftloop.contracts import subjects
-from driftloop.contracts.batches import matrix_of
+from driftloop.contracts.batches import Matrix, matrix_of
 from driftloop.contracts.errors import InvalidInput
 from driftloop.contracts.events import Dataset
 from driftloop.modelspec.spec import Training
@@ -31,14 +32,14 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     table: pa.Table
 
     @property
-    def features(self) -> np.ndarray:  # type: ignore[type-arg]  # float32 of shape (rows, width)
+    def features(self) -> Matrix:
         """The feature matrix."""
         return matrix_of(self.table.column("features").combine_chunks())
 
     @property
-    def labels(self) -> np.ndarray:  # type: ignore[type-arg]  # float64 of shape (rows,)
+    def labels(self) -> NDArray[np.float64]:
         """The labels."""
-        return self.table.column("label").to_numpy()
+        return np.asarray(self.table.column("label").to_numpy(), dtype=np.float64)
 
 
 async def newest(
@@ -63,7 +64,7 @@ async def newest(
 
 
 async def rebuild(bus: Bus, model: str, dataset: Dataset) -> Rows:
-    """The rows of a named dataset; raises `InvalidInput` when the log does not hold them any more."""
+    """The rows of a named dataset; raises `InvalidInput` when the log holds them no more."""
     subject = subjects.outcomes(model)
     messages = [
         m async for m in bus.log.range(STREAM, subject, dataset.first_seq, dataset.last_seq)

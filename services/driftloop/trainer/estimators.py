@@ -1,7 +1,7 @@
 """From the spec's estimator to a scikit-learn pipeline; run as a module it checks that this works.
 
-The model's input is one float32 matrix: numbers as they are, categories as their position in the spec's
-list, NaN for a missing value. Run in a child process only: it imports whatever the spec names.
+The model's input is one float32 matrix: numbers as they are, categories as their position in the
+spec's list, NaN for a missing value. Run in a child process only: it imports what the spec names.
 """
 
 import importlib
@@ -21,15 +21,18 @@ DEFAULT_PARAMETERS: Final[dict[str, Any]] = {
     "max_features": 0.3,
     "early_stopping": False,
 }
-ACCEPTED: Final = "'default', the dotted path of a scikit-learn estimator, or 'module:function' returning a pipeline"
+ACCEPTED: Final = (
+    "'default', the dotted path of a scikit-learn estimator, "
+    "or 'module:function' returning a pipeline"
+)
 
 
 class EstimatorError(ValueError):
-    """The estimator of a spec cannot be built; the text names it, its parameters and what is accepted."""
+    """The estimator of a spec cannot be built; the text names it and what is accepted."""
 
 
 def build(estimator: str, parameters: dict[str, Any], task: str, seed: int) -> BaseEstimator:
-    """The unfitted estimator; `seed` goes to every `random_state` that the parameters leave open."""
+    """The unfitted estimator; `seed` goes to each `random_state` that the parameters leave open."""
     if estimator == "default":
         made = _default({**DEFAULT_PARAMETERS, **parameters}, task)
     else:
@@ -49,8 +52,8 @@ def build(estimator: str, parameters: dict[str, Any], task: str, seed: int) -> B
 def _default(parameters: dict[str, Any], task: str) -> BaseEstimator:
     """Boosted trees on the matrix as it is.
 
-    The contract has encoded the categories already, and these trees have a branch for missing values
-    that converts exactly, so nothing is imputed: that a value is missing says something, too.
+    The contract has encoded the categories already, and these trees have a branch for missing
+    values that converts exactly, so nothing is imputed: that a value is missing says something.
     """
     classification = task == "classification"
     boost = HistGradientBoostingClassifier if classification else HistGradientBoostingRegressor
@@ -60,11 +63,16 @@ def _default(parameters: dict[str, Any], task: str) -> BaseEstimator:
 def _find(estimator: str) -> Any:
     module, _, name = estimator.rpartition(":" if ":" in estimator else ".")
     try:
-        return getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise EstimatorError(
             f"training.estimator: {estimator!r} cannot be found ({error}); accepted: {ACCEPTED}"
         ) from error
+    if ":" not in estimator and not (inspect.isclass(found) and issubclass(found, BaseEstimator)):
+        raise EstimatorError(
+            f"training.estimator: {estimator!r} is no estimator class; accepted: {ACCEPTED}"
+        )
+    return found
 
 
 def _call(make: Any, estimator: str, parameters: dict[str, Any]) -> Any:
@@ -78,7 +86,7 @@ def _call(make: Any, estimator: str, parameters: dict[str, Any]) -> Any:
 
 
 def main() -> int:
-    """`python -m driftloop.trainer.estimators ESTIMATOR [PARAMETERS AS JSON]`: exit code 0 if it can be built."""
+    """`python -m driftloop.trainer.estimators ESTIMATOR [PARAMETERS]`: 0 if it can be built."""
     parameters = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
     try:
         build(sys.argv[1], parameters, "classification", 0)

@@ -27,7 +27,7 @@ class FitError(ValueError):
 def fit(task: FitTask) -> FitResult:
     """Fit on the training rows, answer the holdout rows, convert.
 
-    Everything is float32 and the estimator's random states are seeded: the same rows give the same bytes.
+    Everything is float32 and random states are seeded: the same rows give the same bytes.
     """
     started = time.perf_counter()
     features, labels = task.features, task.labels
@@ -89,7 +89,7 @@ def _parts(model: Any) -> list[Any]:
 
 
 def answer(model: Any, rows: NDArray[np.float32], classes: tuple[str, ...]) -> NDArray[np.float32]:
-    """Answers of the fitted estimator itself: (rows, classes) probabilities, or (rows, 1) values."""
+    """Answers of the estimator itself: (rows, classes) probabilities, or (rows, 1) values."""
     made = model.predict_proba(rows) if classes else model.predict(rows).reshape(-1, 1)
     return np.asarray(made, dtype=np.float32)
 

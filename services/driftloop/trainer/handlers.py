@@ -44,8 +44,14 @@ class Trainer:
         self._artifacts = Artifacts(bus)
         self._children = Children(PRELOAD, {"OMP_NUM_THREADS": str(settings.threads)})
 
+    async def close(self) -> None:
+        """Leave a training that is under way to our successor."""
+        await self._children.close()
+
     async def on_retrain(self, event: RetrainRequested, _: Origin) -> AsyncIterator[AnyEvent]:
         """Fix the training set, say so, fit, say what came of it."""
+        if await self._was_done(event):
+            return
         spec = (await self._bus.spec(event.model)).spec
         try:
             train, holdout, why = await self._rows(spec, event)
@@ -81,6 +87,15 @@ class Trainer:
             manifest=manifest,
             manifest_sha256=await self._artifacts.put(msgspec.json.encode(manifest)),
         )
+
+    async def _was_done(self, event: RetrainRequested) -> bool:
+        """Whether we said what came of this run, and died before the request was acknowledged."""
+        for kind in (CandidateTrained.kind, TrainingFailed.kind):
+            last = await self._bus.log.last("EVENTS", subjects.event(event.model, kind))
+            said = last.event() if last is not None else None
+            if isinstance(said, CandidateTrained | TrainingFailed) and said.run == event.run:
+                return True
+        return False
 
     async def _rows(
         self, spec: Spec, event: RetrainRequested

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 class FitTask(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows as (rows, width) float32 and labels as (rows,) float64; `classes` is empty for a regression."""
+    """Rows (rows, width) float32 and labels (rows,) float64; no `classes` for a regression."""
 
     estimator: str
     parameters: dict[str, Any]

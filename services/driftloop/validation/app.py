@@ -20,8 +20,9 @@ async def wire(settings: Validation, bus: Bus) -> Wired:
         handler=checks.check,
         group=settings.group,
     )
-    await bus.control({CandidateTrained: OfflineGate(bus).on_candidate})
-    return Wired(tasks=[bus.work(received), LiveGates(bus).run()])
+    gate = OfflineGate(bus)
+    await bus.control({CandidateTrained: gate.on_candidate})
+    return Wired(tasks=[bus.work(received), LiveGates(bus).run()], close=gate.close)
 
 
 SERVICE = Service(name="validation", settings=Validation, wire=wire)

@@ -1,15 +1,21 @@
 """The live gates: one follower of the outcomes for each shadow, from the row it started at."""
 
-from collections.abc import Hashable
+import logging
+from collections.abc import Hashable, Sequence
 from functools import partial
 
 from driftloop.bus.bus import Bus
+from driftloop.bus.messages import Delivered
 from driftloop.contracts import subjects
+from driftloop.contracts.errors import Reject
+from driftloop.contracts.events import ShadowConcluded
 from driftloop.contracts.headers import Origin
 from driftloop.contracts.state import Shadow
 from driftloop.runtime import metrics
-from driftloop.runtime.keyed import KeyedTasks, Wanted
+from driftloop.runtime.keyed import KeyedTasks, Start, Wanted
 from driftloop.validation.domain.live import LiveGate
+
+log = logging.getLogger(__name__)
 
 PAIRED = metrics.counter("paired_rows", "Rows both champion and shadow were judged on", ["model"])
 
@@ -30,27 +36,39 @@ class LiveGates:
         await self._tasks.run(self._wanted)
 
     async def _wanted(self) -> Wanted:
-        wanted: dict[Hashable, partial[object]] = {}
+        wanted: dict[Hashable, Start] = {}
         for model in await self._bus.models.keys():
             state = await self._bus.models.get(model)
             for shadow in state.shadows if state is not None else ():
                 wanted[model, shadow.run, shadow.role] = partial(self._judge, model, shadow)
-        return wanted  # type: ignore[return-value]  # partial hides that the result is a coroutine
+        return wanted
 
     async def _judge(self, model: str, shadow: Shadow) -> None:
         spec = (await self._bus.spec(model)).spec
         gate = LiveGate(spec, shadow)
         follow = self._bus.follow("OUTCOMES", (subjects.outcomes(model),), shadow.from_seq)
         origin = Origin(correlation=shadow.run, causation=shadow.started_id)
-        async for group in follow.groups(self._bus.stopping):
-            for message in group:
-                before = gate.evidence().rows
-                if gate.update(message.batch()):
-                    PAIRED.labels(model).inc(gate.evidence().rows - before)
-                concluded = gate.concluded()
+        try:
+            async for group in follow.groups(self._bus.stopping):
+                concluded = _hear(gate, group)
+                await self._bus.stat(gate.evidence())
                 if concluded is not None:
-                    await self._bus.stat(gate.evidence())
                     await self._bus.emit(concluded, origin)
-                    await follow.close()
                     return
-            await self._bus.stat(gate.evidence())
+        finally:
+            await follow.close()
+
+
+def _hear(gate: LiveGate, group: Sequence[Delivered]) -> ShadowConcluded | None:
+    """Feed messages until there is a verdict."""
+    for message in group:
+        before = gate.evidence().rows
+        try:
+            gate.update(message.batch())
+        except Reject as error:
+            log.warning("%s is left out: %s", message.position, error)
+        PAIRED.labels(message.model).inc(gate.evidence().rows - before)
+        concluded = gate.concluded()
+        if concluded is not None:
+            return concluded
+    return None

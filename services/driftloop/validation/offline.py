@@ -39,6 +39,10 @@ class OfflineGate:
         self._artifacts = Artifacts(bus)
         self._children = Children(PRELOAD)
 
+    async def close(self) -> None:
+        """Leave a judgement that is under way to our successor."""
+        await self._children.close()
+
     async def on_candidate(self, event: CandidateTrained, _: Origin) -> Sequence[AnyEvent]:
         """Approve or reject a candidate, with every gate's number and bound."""
         started = time.perf_counter()
@@ -46,7 +50,7 @@ class OfflineGate:
         try:
             gates = offline.judge(spec, await self._case(spec, event))
             why = offline.reason(gates)
-        except (ChildFailed, Reject) as error:
+        except (ChildFailed, Reject, ValueError) as error:
             gates = (Gate(name="runs", value=0.0, bound=1.0, passed=False, detail=str(error)),)
             why = f"runs: the candidate could not be judged: {error}"
         seconds = time.perf_counter() - started
@@ -103,7 +107,8 @@ class OfflineGate:
     async def _measure(self, spec: Spec, sha256: str, features: Matrix) -> Measured:
         model = await self._artifacts.get(sha256)
         limit = durations.seconds(spec.limits.stage_deadline) / 2
-        return await self._children.run(limit, _measure, model, features)
+        edges = offline.edge_inputs(spec, features[:1])
+        return await self._children.run(limit, _measure, model, features, edges)
 
 
 def _served(batch: pa.RecordBatch, width: int) -> Matrix:
@@ -114,8 +119,8 @@ def _served(batch: pa.RecordBatch, width: int) -> Matrix:
     return matrix_of(answers)
 
 
-def _measure(model: bytes, features: Matrix) -> Measured:
+def _measure(model: bytes, features: Matrix, edges: Matrix) -> Measured:
     """Runs in the child: a model that hangs or crashes takes nobody with it."""
     from driftloop.validation.scoring import measure
 
-    return measure(model, features)
+    return measure(model, features, edges)

@@ -6,7 +6,7 @@ import { count, moment, rate, span } from "./format.js";
 import { operate, showVersions } from "./operate.js";
 
 const TONES = { promoted: "good", rejected: "warn", rolled_back: "bad", failed: "bad" };
-const SHOWN_METRICS = 6;
+const SHOWN_METRICS = 4;
 
 export function showCards(state) {
   keep($("cards"), state.models, (m) => m.name, create, (card, model) => update(card, model, state.time));

@@ -13,7 +13,10 @@ function update(figure, shadow) {
   put(at.worse, `version ${shadow.champion} better`);
   put(at.better, `version ${shadow.version} better`);
   figure.dataset.verdict = verdict(shadow);
-  if (shadow.lower === null || shadow.upper === null) {
+  const known = shadow.rows > 0 && shadow.lower !== null && shadow.upper !== null;
+  figure.classList.toggle("empty-chart", !known);
+  if (!known) {
+    put(at.losses, "");
     put(at.numbers, "waiting for the first labelled rows");
     return;
   }
@@ -27,7 +30,7 @@ function update(figure, shadow) {
 }
 
 function verdict(shadow) {
-  if (shadow.lower === null || shadow.upper === null) return "";
+  if (!shadow.rows || shadow.lower === null || shadow.upper === null) return "";
   if (shadow.lower > shadow.margin) return "better";
   return shadow.upper < shadow.margin ? "worse" : "open";
 }
@@ -52,7 +55,7 @@ function bar(at, shadow) {
 }
 
 function course(at, shadow) {
-  const points = shadow.points.filter((p) => p[1] !== null && p[2] !== null);
+  const points = shadow.points.filter((p) => p[0] > 0 && p[1] !== null && p[2] !== null);
   if (!points.length) return;
   const { margin } = shadow;
   const rows = points[points.length - 1][0] || 1;

@@ -40,7 +40,9 @@ function item(event) {
   time.dateTime = event.time;
   time.title = event.time;
   head.append(chip(event.kind.replaceAll("_", " "), TONES[event.kind]), make("span", "", event.model), time);
-  li.append(head, make("p", "", event.text));
+  const text = make("p", "", event.text);
+  text.addEventListener("click", () => text.classList.toggle("whole"));
+  li.append(head, text);
   li.title = event.id;
   return li;
 }

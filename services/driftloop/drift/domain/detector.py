@@ -30,7 +30,7 @@ class Change(NamedTuple):
 
 
 class Detector:
-    """Finds changes of the mean. Learns its scale from the first `reference` values, stays quiet until then."""
+    """Finds changes of the mean, once its scale is learned from the first `reference` values."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Detector:
 
     @property
     def mean(self) -> float:
-        """Mean of the present window in the units of the values; NaN before the reference is complete."""
+        """Mean of the present window in the units of the values; NaN before a scale is learned."""
         return self._scale.from_unit(float(self._adwin.estimation)) if self._scale else math.nan
 
     @property
@@ -66,20 +66,23 @@ class Detector:
     def update(self, values: NDArray[np.float64], seq: int, time: int) -> Iterator[Change]:
         """Feed the values of one batch (NaN and infinite ones are left out), in order."""
         at = np.flatnonzero(np.isfinite(values))
-        self._seen += len(at)
-        self._places.add(self._seen, seq, time)
+        self._places.add(self._seen + len(at), seq, time)
         if self._scale is None:
-            self._learn(values[at])
-            return
-        yield from self._feed(self._scale, values[at], at)
+            # Exactly so many, however the log is cut into batches.
+            learned, at = np.split(at, [self._reference - self._held])
+            self._learn(values[learned])
+        if self._scale is not None:
+            yield from self._feed(self._scale, values[at], at)
 
     def _learn(self, values: NDArray[np.float64]) -> None:
         self._waiting.append(values)
         self._held += len(values)
         if self._held < self._reference:
+            self._seen += len(values)
             return
         reference = np.concatenate(self._waiting)
         self._waiting.clear()
+        self._seen = 0
         self._scale = self._make_scale(reference)
         for _ in self._feed(self._scale, reference, np.arange(len(reference))):
             continue
@@ -88,13 +91,13 @@ class Detector:
         self, scale: Scale, values: NDArray[np.float64], rows: NDArray[np.int64]
     ) -> Iterator[Change]:
         adwin = self._adwin
-        start = self._seen - len(values)
-        for at, value in enumerate(scale.to_unit(values).tolist()):
+        for row, value in zip(rows.tolist(), scale.to_unit(values).tolist(), strict=True):
             adwin.update(value)
+            self._seen += 1
             self._count += 1
             self._sum += value
             if adwin.drift_detected:
-                change = self._change(scale, int(rows[at]), start + at + 1)
+                change = self._change(scale, row, self._seen)
                 if change is not None:
                     yield change
 
@@ -102,7 +105,7 @@ class Detector:
         width, after = int(self._adwin.width), float(self._adwin.estimation)
         dropped = max(self._count - width, 1)
         before = (self._sum - after * width) / dropped
-        self._count, self._sum = width, after * width
+        self._count, self._sum = 0, 0.0  # River's ADWIN begins a new window after a detection
         if seen < self._muted_to or (self._only_up and after <= before):
             return None
         self._muted_to = seen + self._reference

@@ -56,6 +56,8 @@ class Monitor:
 
     def scored(self, batch: pa.RecordBatch, seq: int) -> Iterator[DriftDetected]:
         """Feed a scored batch; yields covariate, missing-rate and prediction shifts."""
+        if batch.column("features").type.list_size != len(self._spec.features):
+            return  # rows of another revision of the spec: not what this champion was trained on
         clock, first = _times(batch)
         features = matrix_of(batch.column("features")).astype(np.float64)
         for at, detector in self._features:
@@ -95,7 +97,7 @@ class Monitor:
         return np.asarray(version == self._champion)
 
     def _predictions(self, batch: pa.RecordBatch) -> Floats:
-        """The champion's probability of the last class, or its value; NaN where another version answered."""
+        """The champion's chance of the last class, or its value; NaN where another answered."""
         values = np.full(batch.num_rows, np.nan)
         at = np.flatnonzero(self._answered(batch))
         if len(at):

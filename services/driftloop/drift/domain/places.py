@@ -7,7 +7,7 @@ MOST = 20_000
 
 
 class Place(NamedTuple):
-    """Values counted up to the end of a batch, the batch's sequence and first event time (milliseconds)."""
+    """Values counted up to the end of a batch, its sequence and first event time (milliseconds)."""
 
     values: int
     seq: int

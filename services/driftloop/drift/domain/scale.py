@@ -1,4 +1,7 @@
-"""Values into [0, 1] for ADWIN, by a reference window: it assumes bounded input, and one huge value would poison it."""
+"""Values into [0, 1] for ADWIN, by a reference window.
+
+ADWIN assumes bounded input, and one huge value would poison it.
+"""
 
 from typing import Protocol
 
@@ -6,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+HUGE = 1e300
+"""Larger numbers are taken for this one, so that differences stay finite."""
 
 
 class Scale(Protocol):
@@ -31,17 +36,18 @@ class Unit:
 
 
 class Quantiles:
-    """For numbers: the reference's 1 % and 99 % quantiles become 0 and 1, what lies beyond is clipped."""
+    """For numbers: the reference's 1 % and 99 % quantiles become 0 and 1; the rest is clipped."""
 
     def __init__(self, reference: Floats) -> None:
-        low, high = np.quantile(reference, [0.01, 0.99])
+        low, high = np.quantile(np.clip(reference, -HUGE, HUGE), [0.01, 0.99])
         if not high > low:
-            low, high = low - 0.5, low + 0.5
+            half = max(0.5, 1e-6 * abs(low))  # a constant so large that 0.5 more is the same number
+            low, high = low - half, low + half
         self._low, self._width = float(low), float(high - low)
 
     def to_unit(self, values: Floats) -> Floats:
         """The values, scaled and clipped."""
-        return np.clip((values - self._low) / self._width, 0.0, 1.0)
+        return np.clip((np.clip(values, -HUGE, HUGE) - self._low) / self._width, 0.0, 1.0)
 
     def from_unit(self, mean: float) -> float:
         """The mean in the feature's own units."""
@@ -49,7 +55,7 @@ class Quantiles:
 
 
 class Frequencies:
-    """For categories: a value becomes its share of the reference, so a change of shares moves the mean."""
+    """For categories: a value becomes its share of the reference, so new shares move the mean."""
 
     def __init__(self, reference: Floats, categories: int) -> None:
         counts = np.bincount(reference.astype(np.int64) + 1, minlength=categories + 1)
@@ -57,7 +63,7 @@ class Frequencies:
         self._shares = shares / max(float(shares.max()), 1e-12)
 
     def to_unit(self, values: Floats) -> Floats:
-        """The share of each value's category (codes from -1, unseen, up), the largest share being 1."""
+        """The share of each value's category (codes from -1, unseen, up); the largest is 1."""
         codes = values.astype(np.int64) + 1
         return np.asarray(self._shares[np.clip(codes, 0, len(self._shares) - 1)], dtype=np.float64)
 

@@ -143,8 +143,8 @@ class Join:
     def refuse(self, event_ids: Sequence[str], seq: int) -> list[GivenUp]:
         """These rows were quarantined: their labels will never find a prediction."""
         self._refused.add(event_ids, seq)
-        waiting = [event_id for event_id in event_ids if event_id in self._early]
-        return [GivenUp(e, self._early.pop(e).text, "its row was quarantined") for e in waiting]
+        waiting = [(e, self._early.pop(e).text) for e in event_ids if e in self._early]
+        return [GivenUp(e, text, "its row was quarantined") for e, text in waiting]
 
     def expire(self, scored_clock: float, labels_clock: float) -> list[GivenUp]:
         """Give up what waited too long: each side waits on the clock of the other one's log."""

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 
 from driftloop.bus.bus import Bus
@@ -166,25 +167,38 @@ def show(report: dict[str, Any], console: Console) -> None:
 
 
 def _show_runs(report: dict[str, Any], console: Console) -> None:
-    table = Table(title="Runs of the loop", title_justify="left", expand=True)
-    for name, ratio in (
-        ("run", 0),
-        ("trigger", 0),
-        ("cause", 3),
-        ("window", 2),
-        ("verdict", 0),
-        ("why", 6),
-    ):
-        table.add_column(name, ratio=ratio or None, no_wrap=not ratio)
+    """Each run in a few lines: cause, training window, gates, evidence and verdict."""
+    console.print("[bold]Runs of the loop[/]")
     colours = {"promoted": "green", "rejected": "yellow", "rolled_back": "magenta", "failed": "red"}
     for run in (*report["runs"], *report["unfinished_runs"]):
-        colour = colours.get(run["verdict"], "white")
-        verdict = f"[{colour}]{run['verdict']}[/]"
-        window = run["window"] or "-"
-        table.add_row(
-            f"v{run['version']}", run["trigger"], run["cause"], window, verdict, run["reason"]
-        )
-    console.print(table)
+        colour = colours.get(run["verdict"], "cyan")
+        head = f"[bold]v{run['version']:<3}[/] {run['trigger']:<9} [{colour}]{run['verdict']}[/]"
+        console.print(f"{head}  {run['cause']}")
+        for name, text in (
+            ("trained on", run["window"] or "nothing"),
+            ("gates", _gates(run)),
+            *((e["role"], e["reason"]) for e in run["evidence"]),
+        ):
+            console.print(Padding(f"[dim]{name:<10}[/] {text}", (0, 0, 0, 5)))
+        if run["verdict"] in ("failed", "superseded", UNFINISHED):
+            console.print(Padding(run["reason"], (0, 0, 0, 5)))
+
+
+def _gates(run: dict[str, Any]) -> str:
+    """How many gates passed, the one against the champion, and those that failed."""
+    gates = run["gates"]
+    failed = [
+        f"[red]{g['name']} {g['value']:+.4g} over {g['bound']:g}[/]"
+        for g in gates
+        if not g["passed"]
+    ]
+    against = [
+        f"{g['name']} {g['value']:+.2%}"
+        for g in gates
+        if g["name"] == "loss_to_champion" and g["passed"]
+    ]
+    passed = sum(g["passed"] for g in gates)
+    return ", ".join([f"{passed} of {len(gates)} passed", *against, *failed])
 
 
 def _show_quality(report: dict[str, Any], console: Console) -> None:

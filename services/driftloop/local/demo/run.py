@@ -1,7 +1,6 @@
 """`driftloop demo`: start everything, replay, report, stop everything."""
 
 import asyncio
-import contextlib
 import json
 import logging
 import shutil
@@ -33,6 +32,7 @@ console = Console(highlight=False)
 
 DRAIN_SECONDS = 60.0
 PLAIN_SECONDS = 5.0
+LIVE_SECONDS = 0.25
 DURABLES = (
     ("ROWS", "telemetry-rows"),
     ("LABELS", "telemetry-labels"),
@@ -119,24 +119,30 @@ async def replay(options: DemoOptions, system: System) -> int:
 
 async def _play(player: Replay, watch: Watch, watching: asyncio.Task[None], url: str) -> None:
     playing = asyncio.create_task(player.run())
-    view = View(player.progress, watch, url)
     try:
-        with (
-            Live(view, console=console, refresh_per_second=4)
-            if console.is_terminal
-            else contextlib.nullcontext()
-        ):
-            while not playing.done() and not watching.done():
-                await asyncio.wait(
-                    [playing, watching], timeout=PLAIN_SECONDS, return_when="FIRST_COMPLETED"
-                )
-                if not console.is_terminal:
-                    console.print(plain(player.progress, watch))
+        show = _live if console.is_terminal else _lines
+        await show(player, watch, {playing, watching}, url)
         if watching.done():
             watching.result()
         await playing
     finally:
         playing.cancel()
+
+
+async def _live(player: Replay, watch: Watch, tasks: set[asyncio.Task[None]], url: str) -> None:
+    """A view that is drawn anew until one of the tasks ends."""
+    view = View(player.progress, watch, url)
+    with Live(view, console=console, auto_refresh=False) as live:
+        while not any(task.done() for task in tasks):
+            await asyncio.wait(tasks, timeout=LIVE_SECONDS, return_when="FIRST_COMPLETED")
+            live.refresh()
+
+
+async def _lines(player: Replay, watch: Watch, tasks: set[asyncio.Task[None]], _: str) -> None:
+    """A line every few seconds, where there is no terminal."""
+    while not any(task.done() for task in tasks):
+        await asyncio.wait(tasks, timeout=PLAIN_SECONDS, return_when="FIRST_COMPLETED")
+        console.print(plain(player.progress, watch), soft_wrap=True)
 
 
 async def _drained(bus: Bus, player: Replay, watch: Watch) -> None:

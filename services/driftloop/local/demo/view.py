@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from driftloop.contracts.events import AnyEvent
+from driftloop.contracts.facts import line
 from driftloop.local.demo.replay import Progress
 from driftloop.local.demo.watch import Watch
 
@@ -26,14 +27,21 @@ class View:
     def __rich__(self) -> RenderableType:
         """The view as it is now."""
         bar = ProgressBar(total=max(self._progress.total, 1), completed=self._progress.rows)
-        parts: list[RenderableType] = [
-            self._numbers(),
-            bar,
-            Text(),
-            *[_line(event) for event in self._watch.feed],
-        ]
+        parts: list[RenderableType] = [self._numbers(), bar, self._evidence(), Text()]
+        parts += [_line(event) for event in self._watch.feed]
         title = f"Driftloop demo: a year of flights    live console: {self._url}"
         return Panel(Group(*parts), title=title, title_align="left")
+
+    def _evidence(self) -> Text:
+        """The confidence sequence of the shadow, if one is on trial."""
+        seen = self._watch.evidence
+        if seen is None:
+            return Text("no shadow on trial", style="dim")
+        return Text.assemble(
+            (f"shadow v{seen.version} ({seen.role}) ", "bold"),
+            f"against v{seen.champion}: loss difference {seen.mean:+.5f} ",
+            f"in [{seen.lower:+.5f}, {seen.upper:+.5f}] on {seen.rows:,} rows",
+        )
 
     def _numbers(self) -> Table:
         progress, watch = self._progress, self._watch
@@ -76,9 +84,7 @@ def _line(event: AnyEvent) -> Text:
         "performance.degraded": "cyan",
         "drift.detected": "cyan",
     }.get(event.kind, "")
-    said = str(getattr(event, "reason", "") or getattr(event, "window", "") or "")
-    version = getattr(event, "version", 0)
-    text = f"{event.kind:<22} {f'v{version}' if version else '':<5} {said}"
+    text = f"{event.kind:<22} {line(event)}"
     return Text(text, style=colour, no_wrap=True, overflow="ellipsis")
 
 

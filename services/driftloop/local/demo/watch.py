@@ -7,6 +7,7 @@ from driftloop.artifacts.store import Artifacts
 from driftloop.bus.bus import Bus
 from driftloop.bus.messages import Delivered
 from driftloop.contracts import subjects
+from driftloop.contracts.codec import decode_stat
 from driftloop.contracts.events import (
     AnyEvent,
     CandidateTrained,
@@ -17,6 +18,7 @@ from driftloop.contracts.events import (
     RunFinished,
     ShadowStarted,
 )
+from driftloop.contracts.stats import Evidence
 from driftloop.local.demo.quality import Quality
 
 BUSY = ("retrain.requested", "training.started", "candidate.trained")
@@ -37,6 +39,7 @@ class Watch:
         self.champion = 0
         self.stage = "waiting for the first model"
         self.run: RetrainRequested | None = None
+        self.evidence: Evidence | None = None
         self.promotions: list[int] = []
         self.quiet = asyncio.Event()
         self.quiet.set()
@@ -53,6 +56,7 @@ class Watch:
             tasks.create_task(self._events())
             tasks.create_task(self._outcomes())
             tasks.create_task(self._given_up())
+            tasks.create_task(self._evidence())
 
     async def moved(self, limit: float) -> None:
         """Wait until something came out of the join, at most `limit` seconds."""
@@ -83,7 +87,7 @@ class Watch:
         elif isinstance(event, ShadowStarted):
             self.stage = "shadow" if event.role == "challenger" else "probation"
         elif isinstance(event, RunFinished):
-            self.run, self.stage = None, "watching"
+            self.run, self.evidence, self.stage = None, None, "watching"
         elif isinstance(event, ModelPromoted | ModelRolledBack):
             await self._crowned(event)
 
@@ -107,6 +111,12 @@ class Watch:
                 self.quality.add(batch)
                 self.outcomes += batch.num_rows
             self._moved.set()
+
+    async def _evidence(self) -> None:
+        follow = self._bus.follow("STATS", (subjects.stats(Evidence.kind, self._model),), 1)
+        async for group in follow.groups(self._bus.stopping):
+            stat = decode_stat(group[-1].payload)
+            self.evidence = stat if isinstance(stat, Evidence) else None
 
     async def _given_up(self) -> None:
         follow = self._bus.follow("DEAD", (subjects.dead("feedback", self._model),), 1)

@@ -16,7 +16,7 @@ class Part(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Batches `first` to `cut` (exclusive) are trained on, `cut` to the end held out; `why` says how chosen."""
+    """Batches `first` to `cut` (exclusive) to train on, the rest held out, and why these."""
 
     first: int
     cut: int
@@ -27,13 +27,14 @@ def choose(parts: Sequence[Part], training: Training, since_time: int) -> Window
     """Rows since the change where there are enough of them, otherwise the newest window.
 
     `parts` are the newest batches of the log in order, about `training.window_rows` rows of them;
-    `since_time` is the estimated change (milliseconds; 0: none). The holdout is the newest share, so
-    it is newer than every row trained on. Raises `InvalidInput` when there are too few rows.
+    `since_time` is the estimated change (milliseconds; 0: none). The holdout is the newest share in
+    the order of the log. Raises `InvalidInput` when there are too few rows.
     """
     rows = sum(p.rows for p in parts)
     if rows < training.min_rows:
         raise InvalidInput(
-            f"training rows: {rows} labelled rows are there; accepted: training.min_rows = {training.min_rows}"
+            f"training rows: {rows} labelled rows are there; "
+            f"accepted: at least training.min_rows = {training.min_rows}"
         )
     first, why = 0, f"the newest {rows} rows"
     if since_time:
@@ -47,7 +48,7 @@ def choose(parts: Sequence[Part], training: Training, since_time: int) -> Window
 
 
 def _cut(parts: Sequence[Part], first: int, holdout: float) -> int:
-    """Where the holdout begins: at least its share of the rows, at least one batch on either side."""
+    """Where the holdout begins: at least its share of the rows, and a batch left to train on."""
     wanted = holdout * sum(p.rows for p in parts[first:])
     cut, held = len(parts), 0
     while held < wanted and cut > first + 1:

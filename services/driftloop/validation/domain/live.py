@@ -1,4 +1,4 @@
-"""The live gate: a confidence sequence over paired losses of the champion and a shadow on the same rows."""
+"""The live gate: a confidence sequence over losses of champion and shadow on the same rows."""
 
 import math
 
@@ -12,12 +12,18 @@ from driftloop.contracts.state import Shadow
 from driftloop.contracts.stats import Evidence
 from driftloop.evidence import BettingConfidenceSequence, verdict
 from driftloop.modelspec import durations
-from driftloop.modelspec.spec import Spec
 from driftloop.modelspec.losses import row_loss
+from driftloop.modelspec.spec import Spec
+
+LOOK = 32
 
 
 class LiveGate:
-    """The evidence on one shadow; feed it the outcomes from the shadow's start, in the order of the log."""
+    """The evidence on one shadow; feed it the outcomes from its start on, in the order of the log.
+
+    It looks for a verdict every `LOOK` paired rows, so how the log is cut into batches changes
+    nothing.
+    """
 
     def __init__(self, spec: Spec, shadow: Shadow) -> None:
         challenger = shadow.role == "challenger"
@@ -31,34 +37,50 @@ class LiveGate:
         self._sums = [0.0, 0.0]
         self._began = 0
         self._clock = 0
+        self._concluded: ShadowConcluded | None = None
 
     def update(self, outcomes: pa.RecordBatch) -> bool:
         """Take in the rows both versions answered; returns whether there were any."""
+        before = self._sequence.interval.rows
         times = outcomes.column("event_time").cast(pa.int64()).to_numpy()
-        self._clock = max(self._clock, int(times.max(initial=0)))
-        self._began = self._began or self._clock
-        paired = self._paired(outcomes)
-        if paired is None:
+        if self._concluded is not None or not len(times):
             return False
-        champion, shadow = paired
-        self._sums = [self._sums[0] + float(champion.sum()), self._sums[1] + float(shadow.sum())]
-        self._sequence.update(champion - shadow)
-        return True
+        self._began = self._began or int(times[0])
+        clock = np.maximum.accumulate(np.maximum(times, self._clock))
+        end = int(np.searchsorted(clock, self._began + self._longest, side="right"))
+        self._clock = int(clock[-1] if end == len(clock) else clock[end])
+        self._play(*self._paired(outcomes.slice(0, end)))
+        if self._concluded is None and end < len(clock):
+            why = "no evidence either way within max_duration"
+            self._concluded = self._conclude("undecided", why)
+        return self._sequence.interval.rows > before
 
-    def _paired(
-        self, outcomes: pa.RecordBatch
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    def _play(self, champion: NDArray[np.float64], shadow: NDArray[np.float64]) -> None:
+        """Take in paired losses up to the first verdict."""
+        at = 0
+        while at < len(champion) and self._concluded is None:
+            rows = self._sequence.interval.rows
+            end = at + min(LOOK - rows % LOOK, self._most - rows)
+            live, other = champion[at:end], shadow[at:end]
+            self._sums = [self._sums[0] + float(live.sum()), self._sums[1] + float(other.sum())]
+            self._sequence.update(live - other)
+            at = end
+            self._look()
+
+    def _paired(self, outcomes: pa.RecordBatch) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Losses of the champion and the shadow on the rows both answered with finite numbers."""
         if self._column not in outcomes.schema.names:
-            return None
+            return np.empty(0), np.empty(0)
         version = outcomes.column("version").to_numpy(zero_copy_only=False)
         shadow = outcomes.column(self._column)
-        rows = (version == self._shadow.champion) & shadow.is_valid().to_numpy(zero_copy_only=False)
-        at = np.flatnonzero(rows)[: self._most - self._sequence.interval.rows]
-        if not len(at):
-            return None
+        at = np.flatnonzero(
+            (version == self._shadow.champion) & shadow.is_valid().to_numpy(zero_copy_only=False)
+        )
         labels = outcomes.column("label").to_numpy()[at]
         live = self._loss(matrix_of(outcomes.column("answer"))[at], labels)
-        return live, self._loss(matrix_of(shadow)[at], labels)
+        other = self._loss(matrix_of(shadow)[at], labels)
+        both = np.isfinite(live) & np.isfinite(other)
+        return live[both], other[both]
 
     def evidence(self) -> Evidence:
         """Where the confidence sequence stands."""
@@ -81,16 +103,19 @@ class LiveGate:
 
     def concluded(self) -> ShadowConcluded | None:
         """The verdict once the evidence is in, or the rows or the time are used up; else None."""
-        interval, margin = self._sequence.interval, self._spec.shadow.margin
-        found: LiveVerdict = verdict(interval, margin)
+        return self._concluded
+
+    def _look(self) -> None:
+        interval = self._sequence.interval
+        found: LiveVerdict = verdict(interval, self._spec.shadow.margin)
+        last = interval.rows >= self._most
         enough = interval.rows >= self._spec.shadow.min_rows
-        if found != "undecided" and enough:
-            return self._conclude(found, "the confidence sequence excludes the margin")
-        if interval.rows >= self._most:
-            return self._conclude("undecided", f"no evidence either way after {self._most} rows")
-        if self._began and self._clock - self._began > self._longest:
-            return self._conclude("undecided", "no evidence either way within max_duration")
-        return None
+        if found != "undecided" and enough and (last or interval.rows % LOOK == 0):
+            why = "the confidence sequence excludes the margin"
+            self._concluded = self._conclude(found, why)
+        elif last:
+            why = f"no evidence either way after {self._most} rows"
+            self._concluded = self._conclude("undecided", why)
 
     def _conclude(self, found: LiveVerdict, why: str) -> ShadowConcluded:
         said, shadow = self.evidence(), self._shadow

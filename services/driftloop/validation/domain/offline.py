@@ -1,5 +1,6 @@
-"""The offline gate: named checks of a candidate on a holdout that is newer than its training rows."""
+"""The offline gate: named checks of a candidate on a holdout newer than its training rows."""
 
+import math
 from collections.abc import Iterator
 
 import msgspec
@@ -7,15 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftloop.contracts.events import Gate, Manifest
-from driftloop.modelspec.spec import Slice, Spec
 from driftloop.modelspec.losses import Floats, baseline_answers, row_loss
+from driftloop.modelspec.spec import Feature, Slice, Spec
 
 Matrix = NDArray[np.float32]
 MIN_SERVED_ROWS = 100
+EXTREME = 3e38
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """What onnxruntime did: answers (rows, width), finite answers to edge inputs, seconds a row alone."""
+    """What onnxruntime did: answers (rows, width), finite ones to edge inputs, seconds a row."""
 
     answers: Matrix
     edge_rows: int
@@ -38,6 +40,36 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     served: Matrix
 
 
+def edge_inputs(spec: Spec, row: Matrix) -> Matrix:
+    """Rows at the edges of the contract, made from one (1, features) row.
+
+    One value at a time missing, unseen, smallest or largest, as far as the contract lets that
+    through, and then all values at once.
+    """
+    edges = [_edges(feature) for feature in spec.features]
+    made = [row]
+    for at, values in enumerate(edges):
+        for value in values:
+            changed = row.copy()
+            changed[0, at] = value
+            made.append(changed)
+    for turn in range(max(map(len, edges))):
+        made.append(np.array([[values[turn % len(values)] for values in edges]], np.float32))
+    return np.concatenate(made)
+
+
+def _edges(feature: Feature) -> list[float]:
+    """The extreme values of a feature, smallest first; then NaN if it may be missing."""
+    low, high = -EXTREME, EXTREME
+    if feature.type == "category":
+        low, high = -1.0 if feature.unseen == "accept" else 0.0, len(feature.categories) - 1.0
+    elif feature.type == "boolean":
+        low, high = 0.0, 1.0
+    low = low if feature.min is None else feature.min
+    high = high if feature.max is None else feature.max
+    return [low, high, *([math.nan] if feature.nullable else [])]
+
+
 def judge(spec: Spec, case: Case) -> tuple[Gate, ...]:
     """Every gate with its number, bound and verdict, in the order a person would ask."""
     return tuple(_gates(spec, case))
@@ -55,7 +87,10 @@ def reason(gates: tuple[Gate, ...]) -> str:
 def _gates(spec: Spec, case: Case) -> Iterator[Gate]:
     bounds, manifest = spec.gates, case.manifest
     yield _at_most("size_mb", manifest.model_bytes / 2**20, bounds.size_mb, "")
-    yield _parity(spec, case)
+    parity = _parity(spec, case)
+    yield parity
+    if not np.isfinite(parity.value):
+        return  # answers of another shape, or that are no numbers, have no loss
     edges = case.measured
     detail = f"{edges.edge_rows} inputs with missing, extreme and unseen values"
     yield _at_most("edge_inputs_not_finite", edges.edge_rows - edges.edge_finite, 0, detail)
@@ -89,14 +124,15 @@ def _rows_of(spec: Spec, part: Slice, features: Matrix) -> NDArray[np.bool_]:
     at = next(i for i, f in enumerate(spec.features) if f.name == part.feature)
     feature = spec.features[at]
     if feature.type == "category":
-        return features[:, at] == feature.categories.index(str(part.value))
-    return features[:, at] == np.float32(part.value)
+        return np.asarray(features[:, at] == feature.categories.index(str(part.value)))
+    return np.asarray(features[:, at] == np.float32(part.value))
 
 
 def _parity(spec: Spec, case: Case) -> Gate:
-    answers = case.measured.answers
-    if answers.shape != case.reference.shape:
-        detail = f"answers of shape {answers.shape}, scikit-learn's are {case.reference.shape}"
+    answers, wanted = case.measured.answers, (len(case.labels), spec.width)
+    if answers.shape != wanted or case.reference.shape != wanted:
+        shapes = f"{answers.shape}, scikit-learn's are {case.reference.shape}"
+        detail = f"answers of shape {shapes}; accepted: {wanted}"
         return Gate(name="parity", value=np.inf, bound=0.0, passed=False, detail=detail)
     scale = spec.target.scale if spec.task == "regression" else 1.0
     apart = np.abs(answers.astype(np.float64) - case.reference) / scale

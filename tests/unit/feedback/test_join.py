@@ -1,0 +1,333 @@
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from driftloop.feedback.domain.join import Join, Joined
+from driftloop.feedback.domain.waiting import BEGINNING, Low, Said, ShiftRegister
+from tests.support.loop import joined, labels, scored, spec
+
+NAMES = [f"e{at}" for at in range(12)]
+SAID = Said()
+
+
+class Scored(NamedTuple):
+    ids: tuple[str, ...]
+    shadow: int
+
+
+class Labelled(NamedTuple):
+    given: tuple[tuple[str, str | None], ...]
+
+
+class Refused(NamedTuple):
+    ids: tuple[str, ...]
+
+
+Message = Scored | Labelled | Refused
+
+some_ids = st.lists(st.sampled_from(NAMES), min_size=1, max_size=6).map(tuple)
+message = st.one_of(
+    st.builds(Scored, some_ids, st.integers(0, 2)),
+    st.builds(
+        Labelled,
+        st.lists(
+            st.tuples(st.sampled_from(NAMES), st.sampled_from(["no", "yes", "yes", "?", None])),
+            min_size=1,
+            max_size=6,
+        ).map(tuple),
+    ),
+    st.builds(Refused, some_ids),
+)
+logs = st.lists(message, max_size=14)
+FEW = settings(max_examples=80, deadline=None)
+
+
+def batch_of(said: Scored) -> pa.RecordBatch:
+    rows = len(said.ids)
+    numbers = np.array([[int(e[1:]), said.shadow] for e in said.ids])
+    shadows = {said.shadow: [0.5] * rows} if said.shadow else {}
+    return scored(said.ids, features=numbers, version=1, chances=[0.5] * rows, shadows=shadows)
+
+
+def hear(join: Join, said: Message, seq: int, before: Said = SAID) -> Joined:
+    if isinstance(said, Scored):
+        return join.add_scored(batch_of(said), seq, float(seq), before)
+    if isinstance(said, Labelled):
+        return join.add_labels(labels(said.given), seq, float(seq), before)
+    return Joined(None, join.refuse(said.ids, seq))
+
+
+class Naive:
+    """What the join is to do, with dictionaries, a row at a time."""
+
+    def __init__(self) -> None:
+        self.predictions: set[str] = set()
+        self.early: dict[str, str] = {}
+        self.refused: set[str] = set()
+        self.pairs: list[tuple[str, float]] = []
+        self.done: set[str] = set()
+        self.given_up: list[str] = []
+        self.duplicate_labels = 0
+
+    def hear(self, said: Message) -> None:
+        if isinstance(said, Scored):
+            for event_id in said.ids:
+                self._scored(event_id)
+        elif isinstance(said, Labelled):
+            for event_id, text in said.given:
+                self._label(event_id, text)
+        else:
+            self.refused |= set(said.ids)
+            gone = self.early.keys() & self.refused
+            self.given_up += [e for e in gone if self.early.pop(e)]
+
+    def _scored(self, event_id: str) -> None:
+        if event_id in self.done or event_id in self.predictions:
+            return
+        if event_id in self.early:
+            self._pair(event_id, self.early.pop(event_id))
+        else:
+            self.predictions.add(event_id)
+
+    def _label(self, event_id: str, text: str | None) -> None:
+        if text not in ("no", "yes"):
+            self.given_up.append(event_id)
+        elif event_id in self.predictions:
+            self.predictions.remove(event_id)
+            self._pair(event_id, text)
+        elif event_id in self.done or event_id in self.early:
+            self.duplicate_labels += 1
+        elif event_id in self.refused:
+            self.given_up.append(event_id)
+        else:
+            self.early[event_id] = text
+
+    def _pair(self, event_id: str, text: str) -> None:
+        self.done.add(event_id)
+        self.pairs.append((event_id, float(text == "yes")))
+
+
+@FEW
+@given(logs)
+def test_the_join_is_the_naive_join_of_the_same_messages(log: list[Message]) -> None:
+    join, naive = Join(spec()), Naive()
+    pairs: list[tuple[str, float]] = []
+    given_up: list[str] = []
+    for seq, said in enumerate(log, 1):
+        heard = hear(join, said, seq)
+        naive.hear(said)
+        pairs += joined(heard.outcomes) if heard.outcomes is not None else []
+        given_up += [g.event_id for g in heard.given_up]
+        assert join.waiting_predictions == len(naive.predictions)
+        assert join.waiting_labels == len(naive.early)
+    assert sorted(pairs) == sorted(naive.pairs)
+    assert Counter(given_up) == Counter(naive.given_up)
+    sent = sum(len(m.given) for m in log if isinstance(m, Labelled))
+    assert sent == len(pairs) + len(given_up) + naive.duplicate_labels + join.waiting_labels
+
+
+@FEW
+@given(logs)
+def test_an_outcome_holds_the_row_that_was_scored_first(log: list[Message]) -> None:
+    join = Join(spec())
+    first: dict[str, int] = {}
+    for seq, said in enumerate(log, 1):
+        if isinstance(said, Scored):
+            for event_id in said.ids:
+                first.setdefault(event_id, said.shadow)
+        heard = hear(join, said, seq)
+        for row in heard.outcomes.to_pylist() if heard.outcomes is not None else []:
+            event_id = row["event_id"]
+            assert row["features"] == [int(event_id[1:]), first[event_id]]
+            for shadow in (1, 2):
+                answered = row.get(f"shadow_v{shadow}") is not None
+                assert answered == (first[event_id] == shadow)
+
+
+class Writer:
+    """What feedback keeps outside of the join: outcomes with their headers, and what was given up."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[tuple[list[tuple[str, float]], Low, Low]] = []
+        self.given_up: list[tuple[list[str], int]] = []
+
+    @property
+    def said(self) -> Said:
+        return Said(len(self.outcomes), len(self.given_up))
+
+
+def stream_of(said: Message) -> str:
+    if isinstance(said, Scored):
+        return "SCORED"
+    return "LABELS" if isinstance(said, Labelled) else "ROWS"
+
+
+def run(
+    inputs: dict[str, list[Message]], order: Sequence[str], writer: Writer, crash_after: int
+) -> bool:
+    """One life of the service: rebuild, then read the logs in `order`; True if it saw all."""
+    join = Join(spec())
+    low, read = (
+        (writer.outcomes[-1][1], writer.outcomes[-1][2])
+        if writer.outcomes
+        else (
+            BEGINNING,
+            BEGINNING,
+        )
+    )
+    for seq, (pairs, _, _) in enumerate(writer.outcomes, 1):
+        if seq >= low.outcomes:
+            join.restore([e for e, _ in pairs], seq)
+    for seq, (ids, labels_read) in enumerate(writer.given_up, 1):
+        if seq >= low.given_up:
+            join.restore_given_up(ids, labels_read)
+    at = {"SCORED": low.scored, "LABELS": low.labels, "ROWS": low.refused}
+    left = [s for s in order if s in inputs] + [s for s in inputs for _ in inputs[s]]
+    steps = 0
+    for stream in left:
+        seq = at[stream]
+        if seq > len(inputs[stream]):
+            continue
+        if steps == crash_after:
+            return False
+        steps += 1
+        again = seq < read.of(stream)
+        replaying = any(at[s] < read.of(s) for s in at)
+        was = Said(low.outcomes, low.given_up)
+        heard = hear(join, inputs[stream][seq - 1], seq, was if again else writer.said)
+        at[stream] += 1
+        inputs_read = {s: max(at[s], read.of(s)) for s in at}
+        if heard.given_up:
+            ids = [g.event_id for g in heard.given_up]
+            writer.given_up.append((ids, inputs_read["LABELS"]))
+        if heard.outcomes is not None:
+            still = any(at[s] < read.of(s) for s in at)
+            said = was if still or replaying else writer.said
+            stands = join.low(Low.at(at, said))
+            now = Low.at(inputs_read, writer.said)
+            writer.outcomes.append((joined(heard.outcomes), stands, now))
+    return True
+
+
+@FEW
+@given(
+    logs,
+    st.lists(st.integers(0, 12), max_size=3),
+    st.lists(st.sampled_from(["SCORED", "LABELS", "ROWS"]), max_size=30),
+)
+def test_after_crashes_at_any_points_no_pair_is_lost_and_none_comes_twice(
+    log: list[Message], crashes: list[int], order: list[str]
+) -> None:
+    inputs: dict[str, list[Message]] = {"SCORED": [], "LABELS": [], "ROWS": []}
+    for said in log:
+        if not isinstance(said, Refused):  # their races are told apart by reasons alone
+            inputs[stream_of(said)].append(said)
+    writer = Writer()
+    for crash in [*crashes, 1_000]:
+        run(inputs, order, writer, crash)
+    pairs = [p for found, _, _ in writer.outcomes for p in found]
+    given_up = Counter(e for ids, _ in writer.given_up for e in ids)
+    scored_ids = {e for m in inputs["SCORED"] if isinstance(m, Scored) for e in m.ids}
+    sent = [pair for m in inputs["LABELS"] if isinstance(m, Labelled) for pair in m.given]
+    good = {e for e, text in sent if text in ("no", "yes")}
+    assert len({e for e, _ in pairs}) == len(pairs)
+    assert {e for e, _ in pairs} == good & scored_ids
+    assert given_up == Counter(e for e, text in sent if text not in ("no", "yes"))
+
+
+def test_the_oldest_labels_go_first_when_too_many_wait() -> None:
+    join = Join(spec(join={"max_rows": 3}))
+    given_up = join.add_labels(labels([(e, "no") for e in NAMES[:5]]), 1, 1.0, SAID).given_up
+    assert [g.event_id for g in given_up] == ["e0", "e1"]
+    assert {g.reason for g in given_up} == {"more labels wait than join.max_rows"}
+    assert join.waiting_labels == 3
+
+
+def test_the_oldest_predictions_go_first_when_too_many_wait() -> None:
+    join = Join(spec(join={"max_rows": 4}))
+    for seq in (1, 2, 3):
+        join.add_scored(scored([f"{seq}{at}" for at in range(2)]), seq, 1.0, SAID)
+    assert join.waiting_predictions == 4
+    assert join.expired_predictions == 2
+    assert join.add_labels(labels([("10", "no")]), 1, 1.0, SAID).outcomes is None
+    assert join.low(BEGINNING._replace(scored=4)).scored == 2
+
+
+def test_labels_expire_on_the_clock_of_the_scored_log() -> None:
+    join = Join(spec(join={"labels_wait": "10s"}))
+    join.add_labels(labels([("e1", "no")]), 1, 100.0, SAID)
+    join.add_labels(labels([("e2", "no")]), 2, 105.0, SAID)
+    assert join.expire(scored_clock=110.0, labels_clock=1e9) == []
+    given_up = join.expire(scored_clock=110.1, labels_clock=0.0)
+    assert given_up == [("e1", "no", "no prediction came for it in time")]
+    assert join.waiting_labels == 1
+
+
+def test_predictions_expire_on_the_clock_of_the_label_log() -> None:
+    join = Join(spec(join={"predictions_wait": "10s"}))
+    join.add_scored(scored(["e1", "e2"]), 1, 100.0, SAID)
+    join.expire(scored_clock=1e9, labels_clock=110.0)
+    assert join.waiting_predictions == 2
+    join.expire(scored_clock=0.0, labels_clock=110.1)
+    assert join.waiting_predictions == 0
+    assert join.expired_predictions == 2
+
+
+def test_a_label_of_a_quarantined_row_is_given_up_with_that_reason() -> None:
+    join = Join(spec())
+    join.add_labels(labels([("early", "no")]), 1, 1.0, SAID)
+    reason = "its row was quarantined"
+    assert join.refuse(["early", "late"], 1) == [("early", "no", reason)]
+    late = join.add_labels(labels([("late", "yes")]), 2, 1.0, SAID)
+    assert late.given_up == [("late", "yes", reason)]
+
+
+def test_a_label_of_an_unknown_class_is_given_up_naming_what_is_accepted() -> None:
+    join = Join(spec())
+    join.add_scored(scored(["e1"]), 1, 1.0, SAID)
+    given_up = join.add_labels(labels([("e1", "maybe")]), 1, 1.0, SAID).given_up
+    assert given_up[0].reason == "label: 'maybe' is not accepted; accepted: no, yes"
+    assert join.waiting_predictions == 1
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "", "x", None])
+def test_a_label_of_a_regression_has_to_be_a_finite_number(text: str | None) -> None:
+    join = Join(spec(task="regression", target={"scale": 2.0}))
+    assert join.add_labels(labels([("e1", text)]), 1, 1.0, SAID).given_up
+    assert not join.add_labels(labels([("e1", " 2.5e1 ")]), 2, 1.0, SAID).given_up
+
+
+def test_a_batch_of_which_little_still_waits_lets_the_rest_go() -> None:
+    join = Join(spec())
+    ids = [f"e{at}" for at in range(100)]
+    numbers = np.column_stack([np.arange(100), np.zeros(100)])
+    join.add_scored(scored(ids, features=numbers), 7, 1.0, SAID)
+    for start in (0, 60):
+        join.add_labels(labels([(e, "no") for e in ids[start : start + 39]]), 1, 1.0, SAID)
+    held = join._chunks[7]
+    assert held.batch.num_rows < 30
+    heard = join.add_labels(labels([("e59", "yes"), ("e40", "no")]), 2, 1.0, SAID)
+    assert heard.outcomes is not None
+    assert [row["features"][0] for row in heard.outcomes.to_pylist()] == [40, 59]
+
+
+def test_positions_survive_their_way_through_a_header() -> None:
+    low = Low(5, 3, 1, 2, 9)
+    assert Low.parse(low.text()) == low
+    assert low.text() == "SCORED:5,LABELS:3,ROWS:1,OUTCOMES:2,DEAD:9"
+
+
+def test_a_register_forgets_the_oldest_and_keeps_the_order_of_positions() -> None:
+    register = ShiftRegister(3)
+    register.add(["a", "b"], 1)
+    register.add(["a", "c"], 2)
+    assert register.oldest == 1
+    register.add(["d"], 3)
+    assert register.known(["a", "b", "c", "d"]) == {"a", "c", "d"}
+    assert register.oldest == 2
