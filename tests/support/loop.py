@@ -1,6 +1,6 @@
 """Specs, batches and logs for the services that close the loop."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ def scored(
     features: ArrayLike | None = None,
     version: int | None = None,
     chances: ArrayLike | None = None,
-    shadows: dict[int, ArrayLike] | None = None,
+    shadows: Mapping[int, ArrayLike] | None = None,
     times: Sequence[int] | None = None,
 ) -> pa.RecordBatch:
     """A scored batch; `chances` are those of the second class, NaN is no answer of a shadow."""

@@ -33,7 +33,7 @@ def world_spec(name: str) -> Spec:
             "min_rows_since_change": 600,
             "holdout": 0.2,
         },
-        "drift": {"alarms_per_million": 10.0, "features": False, "predictions": False},
+        "drift": {"alarms_per_million": 10.0, "reference_rows": 300, "features": False, "predictions": False},
         "triggers": {"on": ["degraded"], "cooldown": "2d", "new_data_rows": 500},
         "shadow": {"min_rows": 100, "max_rows": 1_000},
         "probation": {"max_rows": 400},

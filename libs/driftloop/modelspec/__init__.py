@@ -1,1 +1,1 @@
-"""The model spec: all a user writes about a model, checked as a whole, and the contract it sets for rows."""
+"""The model spec: all a user writes about a model, and the contract it sets for rows."""

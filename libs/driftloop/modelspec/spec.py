@@ -1,6 +1,6 @@
 """The model spec as frozen structs; `load` reads TOML, a Python object is the same struct.
 
-Durations are strings such as `90s`, `30m`, `12h` or `7d`; rates of false alarms are per million rows.
+Durations are strings such as `90s`, `30m`, `12h` or `7d`; false alarms are per million rows.
 """
 
 from typing import Literal
@@ -12,12 +12,15 @@ FeatureType = Literal["number", "integer", "category", "boolean"]
 TriggerName = Literal["drift", "degraded", "schedule", "new_data"]
 
 
+Parameter = bool | int | float | str | list[int | float | str] | None
+
+
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of the spec; a misspelt field is an error."""
 
 
 class Target(Table, frozen=True, kw_only=True):
-    """What is predicted. `classes` in the order of the answer's probabilities (classification only)."""
+    """What is predicted. `classes` are in the order of the answer's probabilities."""
 
     name: str = "label"
     """Column of the label."""
@@ -63,8 +66,8 @@ class Training(Table, frozen=True, kw_only=True):
     """How a candidate is fitted, and on which rows of the log."""
 
     estimator: str = "default"
-    """`default`, the dotted path of a scikit-learn estimator, or `module:function` returning a pipeline."""
-    parameters: dict[str, bool | int | float | str | None | list[int | float | str]] = {}
+    """`default`, the path of a scikit-learn estimator, or `module:function` giving a pipeline."""
+    parameters: dict[str, Parameter] = {}
     """Arguments of the estimator."""
     window_rows: int = 30_000
     """Labelled rows to train on at most, the newest."""
@@ -100,7 +103,7 @@ class Gates(Table, frozen=True, kw_only=True):
 
 
 class Slice(Table, frozen=True, kw_only=True):
-    """Rows judged on their own in the offline gate: those where `feature` has `value` (a category or a number)."""
+    """Rows judged on their own in the offline gate: those where `feature` has `value`."""
 
     name: str
     """Its name in the gate."""

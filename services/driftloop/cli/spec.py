@@ -147,7 +147,8 @@ def check_estimator(spec: "Spec") -> None:
     if training.estimator == "default":
         return
     parameters = msgspec.json.encode(training.parameters).decode()
-    command = [sys.executable, "-m", "driftloop.trainer.estimators", training.estimator, parameters]
+    command = [sys.executable, "-m", "driftloop.trainer.estimators"]
+    command += [training.estimator, parameters, spec.task]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=ESTIMATOR_SECONDS, check=False

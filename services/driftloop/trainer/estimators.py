@@ -86,10 +86,10 @@ def _call(make: Any, estimator: str, parameters: dict[str, Any]) -> Any:
 
 
 def main() -> int:
-    """`python -m driftloop.trainer.estimators ESTIMATOR [PARAMETERS]`: 0 if it can be built."""
-    parameters = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
+    """`python -m driftloop.trainer.estimators ESTIMATOR PARAMETERS TASK`: 0 if it can be built."""
+    estimator, parameters, task = sys.argv[1:]
     try:
-        build(sys.argv[1], parameters, "classification", 0)
+        build(estimator, json.loads(parameters), task, 0)
     except EstimatorError as error:
         sys.stderr.write(f"{error}\n")
         return 1

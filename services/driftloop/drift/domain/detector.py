@@ -109,7 +109,8 @@ class Detector:
         if seen < self._muted_to or (self._only_up and after <= before):
             return None
         self._muted_to = seen + self._reference
-        deviation = math.sqrt(max(float(self._adwin.variance), 1e-12))
+        # River's `variance` is the sum of squared deviations of the window, not their mean.
+        deviation = math.sqrt(max(float(self._adwin.variance) / max(width, 1), 1e-12))
         return Change(
             row=row,
             before=scale.from_unit(before),
