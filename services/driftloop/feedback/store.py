@@ -1,5 +1,6 @@
 """The join's state, rebuilt from the log: its own last output says where to read from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow.compute as pc
@@ -56,6 +57,11 @@ class ModelJoin:
         if seq < self.read.of(stream):
             return Said(self.low.outcomes, self.low.given_up)
         return self._said_now
+
+    def restore_given_up(self, labels: Sequence[tuple[str, str | None]], read: Low) -> None:
+        """These ids and labels were given up when the logs had been read up to `read`."""
+        self.join.restore_given_up(labels, read.labels)
+        self.read = Low(*map(max, self.read, read))
 
     def heard(self, read_to: dict[str, int]) -> Low:
         """Up to where this join has heard the logs since it began, and what was said by then."""
@@ -126,6 +132,7 @@ async def _restore_given_up(bus: Bus, joined: ModelJoin) -> None:
         return
     async for message in bus.log.range("DEAD", subject, joined.low.given_up, last.seq):
         if headers.READ in message.headers:
+            ids, labels, _ = (column.to_pylist() for column in message.batch().columns)
             read = Low.parse(message.headers[headers.READ])
-            joined.join.restore_given_up(message.batch().column(0).to_pylist(), read.labels)
+            joined.restore_given_up(list(zip(ids, labels, strict=True)), read)
     joined.last_given_up = last.seq

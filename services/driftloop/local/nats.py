@@ -143,9 +143,9 @@ def free_port(host: str = "127.0.0.1") -> int:
             return port
 
 
-def require_free(host: str, port: int, what: str) -> None:
+def require_free(host: str, port: int, what: str, seconds: float = FREE_SECONDS) -> None:
     """Wait a little until nobody listens on `port`; raises `RuntimeError` naming it."""
-    deadline = time.monotonic() + FREE_SECONDS
+    deadline = time.monotonic() + seconds
     while not _is_free(host, port):
         if time.monotonic() > deadline:
             raise RuntimeError(f"{what}: {port} of {host} is taken; accepted: a free one")

@@ -30,7 +30,7 @@ def fit(task: FitTask) -> FitResult:
     Everything is float32 and random states are seeded: the same rows give the same bytes.
     """
     started = time.perf_counter()
-    features, labels = task.features, task.labels
+    features, labels = without_empty_columns(task.features), task.labels
     if task.classes:
         _check_classes(labels, task.classes)
         labels = labels.astype(np.int64)
@@ -52,6 +52,15 @@ def fit(task: FitTask) -> FitResult:
             **{name: version(name) for name in PACKAGES},
         },
     )
+
+
+def without_empty_columns(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Columns without any value become zeros: nothing is learned from them, and they can be fitted.
+
+    Boosted trees and imputers fail on a column that is missing throughout.
+    """
+    empty = np.isnan(features).all(axis=0)
+    return np.where(empty, np.float32(0), features) if empty.any() else features
 
 
 def convert(model: Any, width: int, classes: tuple[str, ...]) -> bytes:

@@ -42,7 +42,9 @@ class Trainer:
     def __init__(self, bus: Bus, settings: TrainerSettings) -> None:
         self._bus = bus
         self._artifacts = Artifacts(bus)
-        self._children = Children(PRELOAD, {"OMP_NUM_THREADS": str(settings.threads)})
+        # Waiting threads must not spin: on busy cores that turned half a second of fit into twenty.
+        threads = {"OMP_NUM_THREADS": str(settings.threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        self._children = Children(PRELOAD, threads)
 
     async def close(self) -> None:
         """Leave a training that is under way to our successor."""

@@ -6,5 +6,5 @@ from driftloop.runtime.settings import Shared
 class TrainerSettings(Shared, frozen=True, kw_only=True):
     """What only the trainer needs."""
 
-    threads: int = 2
+    threads: int = 1
     """Threads of a fit (OpenMP); the result does not depend on it."""

@@ -19,6 +19,7 @@ async def wire(settings: Validation, bus: Bus) -> Wired:
         durable="validation-rows",
         handler=checks.check,
         group=settings.group,
+        ack_wait=5.0,  # after a crash the rows in hand wait so long; a second look does no harm
     )
     gate = OfflineGate(bus)
     await bus.control({CandidateTrained: gate.on_candidate})

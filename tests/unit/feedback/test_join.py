@@ -173,9 +173,9 @@ class Life:
         for seq, (pairs, _, _) in enumerate(logs.outcomes, 1):
             if seq >= joined.low.outcomes:
                 joined.join.restore([e for e, _ in pairs], seq)
-        for seq, (ids, read) in enumerate(logs.given_up, 1):
+        for seq, (gone, read) in enumerate(logs.given_up, 1):
             if seq >= joined.low.given_up:
-                joined.join.restore_given_up(ids, read.labels)
+                joined.restore_given_up(gone, read)
         joined.last_seq, joined.last_given_up = len(logs.outcomes), len(logs.given_up)
 
     def read(self, stream: str) -> None:
@@ -189,8 +189,8 @@ class Life:
         said = self.joined.said(stream, seq)
         heard = hear(self.joined.join, messages[seq - 1], seq, said)
         if heard.given_up:
-            ids = [g.event_id for g in heard.given_up]
-            self._logs.given_up.append((ids, self.joined.read_up_to(after)))
+            gone = [(g.event_id, g.label) for g in heard.given_up]
+            self._logs.given_up.append((gone, self.joined.read_up_to(after)))
             self.joined.last_given_up += 1
             self._step()
         pairs = joined(heard.outcomes) if heard.outcomes is not None else []
@@ -217,7 +217,7 @@ class Logs:
         kinds = {"SCORED": Scored, "LABELS": Labelled, "ROWS": Refused}
         self.inputs = {s: [m for m in messages if isinstance(m, k)] for s, k in kinds.items()}
         self.outcomes: list[tuple[list[tuple[str, float]], Low, Low]] = []
-        self.given_up: list[tuple[list[str], Low]] = []
+        self.given_up: list[tuple[list[tuple[str, str | None]], Low]] = []
 
     def read_all(self, order: list[str], crash_after: int) -> None:
         """Live until everything is read, in an order that begins with `order`, or until a crash."""
@@ -240,7 +240,7 @@ def test_after_crashes_at_any_points_no_pair_is_lost_and_none_comes_twice(
     for steps, order in [*crashes, (1_000, last)]:
         kept.read_all(order, steps)
     pairs = [pair for found, _, _ in kept.outcomes for pair in found]
-    given_up = Counter(e for ids, _ in kept.given_up for e in ids)
+    given_up = Counter(e for gone, _ in kept.given_up for e, _ in gone)
     scored_ids = {e for m in log if isinstance(m, Scored) for e in m.ids}
     sent = [pair for m in log if isinstance(m, Labelled) for pair in m.given]
     good = {e for e, text in sent if text in ("no", "yes")}

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from river.drift import ADWIN
 
 from driftloop.drift.domain.places import Places
+from driftloop.drift.domain.recent import Recent
 from driftloop.drift.domain.scale import Scale
 
 CLOCK = 32
@@ -18,7 +19,7 @@ CLOCK = 32
 class Change(NamedTuple):
     """A change: at which row of the batch, means before and after, since when, and how strong.
 
-    `strength` is the difference of means in standard deviations of the present window.
+    `strength` is the difference of means in standard deviations within either side.
     """
 
     row: int
@@ -50,7 +51,7 @@ class Detector:
         self._held = 0
         self._places = Places()
         self._seen = 0
-        self._count, self._sum = 0, 0.0
+        self._recent = Recent()
         self._muted_to = 0
 
     @property
@@ -90,32 +91,28 @@ class Detector:
     def _feed(
         self, scale: Scale, values: NDArray[np.float64], rows: NDArray[np.int64]
     ) -> Iterator[Change]:
-        adwin = self._adwin
-        for row, value in zip(rows.tolist(), scale.to_unit(values).tolist(), strict=True):
+        adwin, units, told = self._adwin, scale.to_unit(values), 0
+        for at, value in enumerate(units.tolist(), 1):
             adwin.update(value)
             self._seen += 1
-            self._count += 1
-            self._sum += value
             if adwin.drift_detected:
-                change = self._change(scale, row, self._seen)
+                self._recent.add(units[told:at])
+                told = at
+                change = self._change(scale, int(rows[at - 1]))
                 if change is not None:
                     yield change
+        self._recent.add(units[told:])
 
-    def _change(self, scale: Scale, row: int, seen: int) -> Change | None:
-        width, after = int(self._adwin.width), float(self._adwin.estimation)
-        dropped = max(self._count - width, 1)
-        before = (self._sum - after * width) / dropped
-        self._count, self._sum = 0, 0.0  # River's ADWIN begins a new window after a detection
-        if seen < self._muted_to or (self._only_up and after <= before):
+    def _change(self, scale: Scale, row: int) -> Change | None:
+        split, seen = self._recent.split(), self._seen
+        if seen < self._muted_to or (self._only_up and split.after <= split.before):
             return None
         self._muted_to = seen + self._reference
-        # River's `variance` is the sum of squared deviations of the window, not their mean.
-        deviation = math.sqrt(max(float(self._adwin.variance) / max(width, 1), 1e-12))
         return Change(
             row=row,
-            before=scale.from_unit(before),
-            after=scale.from_unit(after),
-            strength=abs(after - before) / deviation,
-            since_time=self._places.of(seen - width).time,
-            rows_since=width,
+            before=scale.from_unit(split.before),
+            after=scale.from_unit(split.after),
+            strength=abs(split.after - split.before) / max(split.deviation, 1e-6),
+            since_time=self._places.of(seen - split.rows).time,
+            rows_since=split.rows,
         )

@@ -48,7 +48,7 @@ class Join:
         self._early: OrderedDict[str, Label] = OrderedDict()
         self._done = ShiftRegister(self._most)
         self._refused = ShiftRegister(self._most)
-        self._given_up: dict[str, int] = {}
+        self._given_up: dict[tuple[str, str | None], int] = {}
         self._given_up_to = 0
         self.duplicates = 0
         self.expired_predictions = 0
@@ -87,9 +87,9 @@ class Join:
         """These were joined before: rebuilding skips them."""
         self._done.add(event_ids, seq)
 
-    def restore_given_up(self, event_ids: Iterable[str], labels_read: int) -> None:
-        """The labels of these were given up when the labels before `labels_read` had been read."""
-        self._given_up.update(dict.fromkeys(event_ids, labels_read))
+    def restore_given_up(self, labels: Iterable[tuple[str, str | None]], labels_read: int) -> None:
+        """These ids and labels were given up when what is before `labels_read` had been read."""
+        self._given_up.update(dict.fromkeys(labels, labels_read))
         self._given_up_to = max(self._given_up_to, labels_read)
 
     def add_scored(self, batch: pa.RecordBatch, seq: int, time: float, said: Said) -> Joined:
@@ -120,7 +120,7 @@ class Join:
         given_up: list[GivenUp] = []
         done, refused = self._done.known(ids), self._refused.known(ids)
         for event_id, text, number, at in zip(ids, texts, numbers, times, strict=True):
-            if self._given_up.get(event_id, 0) > seq:
+            if self._given_up and self._given_up.get((event_id, text), 0) > seq:
                 self.duplicates += 1
                 continue
             if number is None:

@@ -95,7 +95,7 @@ def _challenge_concluded(decision: Decision, event: ShadowConcluded) -> None:
 def _probation_concluded(decision: Decision, event: ShadowConcluded) -> None:
     if event.verdict != "better":
         decision.retire(event.version, event.reason)
-        decision.finish("promoted", event.reason)
+        decision.finish("promoted", f"kept on probation: {event.reason}")
         return
     demoted = decision.state.champion
     decision.change(shadows=())

@@ -1,0 +1,156 @@
+"""`kill -9` of each service, and of the broker, while a replay goes on: nothing is lost or doubled.
+
+The moments are random. `KILL_SEED=<the number printed> pytest ...` gives the same ones again.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from driftloop.local.nats import NatsServer
+from driftloop.local.system import Child, System
+from driftloop.runtime.settings import SERVICES
+from tests.support.processes import services_of
+from tests.support.replaying import Replaying, audit, of_kind, replaying, said
+
+ROWS, CHANGE = 12_000, 3_000
+KILLS = 3
+MODULE = pytest.mark.asyncio(loop_scope="module")
+OWN_WORK = {
+    "trainer": ("retrain.requested", "training.started"),
+    "validation": ("candidate.trained", "shadow.started"),
+    "registry": ("retrain.requested", "candidate.trained", "candidate.approved"),
+    "drift": ("model.promoted",),
+}
+ANY_WORK = ("retrain.requested", "training.started", "candidate.trained", "shadow.started")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    """The whole system; each test replays a model of its own through it."""
+    made = System(
+        tmp_path_factory.mktemp("system"),
+        base_port=0,
+        nats_port=0,
+        environment={
+            "DRIFTLOOP_FEEDBACK_REPORT_SECONDS": "0.2",
+            "DRIFTLOOP_INFERENCE_ACK_SECONDS": "3",
+        },
+    )
+    try:
+        await made.start()
+        yield made
+    finally:
+        await made.stop()
+
+
+@pytest.fixture
+def moments(request: pytest.FixtureRequest) -> random.Random:
+    """Random moments; what they are made from is printed, and shown when the test fails."""
+    seed = os.environ.get("KILL_SEED") or str(secrets.randbelow(1_000_000))
+    print(f"KILL_SEED={seed}")  # noqa: T201  # pytest keeps it for the report
+    return random.Random(f"{seed} {request.node.name}")
+
+
+@MODULE
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_replay_is_accounted_for_though_a_service_is_killed(
+    system: System, service: str, moments: random.Random
+) -> None:
+    killed = await _replay_and_kill(system, service, moments, lambda: system.children[service])
+
+    assert len(set(killed)) == KILLS
+    assert _left_behind(system) == []
+
+
+@MODULE
+async def test_a_replay_is_accounted_for_though_the_broker_is_killed(
+    system: System, moments: random.Random
+) -> None:
+    killed = await _replay_and_kill(system, "nats", moments, lambda: system.nats)
+
+    assert len(set(killed)) == KILLS
+
+
+async def _replay_and_kill(
+    system: System, name: str, moments: random.Random, victim: Callable[[], Child | NatsServer]
+) -> list[int]:
+    """Replay, kill `KILLS` times, audit; returns the ids of the processes killed."""
+    async with replaying(system.url, f"world-{name}", rows=ROWS, change=CHANGE) as done:
+        killing = asyncio.create_task(_kill_at(_moments(done, name, moments), victim))
+        try:
+            await done.replay.run()
+        except BaseException:
+            killing.cancel()
+            raise
+        killed = await asyncio.wait_for(killing, 5)
+        await system.ready()
+        await audit(done)
+        finished = of_kind(done, "run.finished")
+        assert [(run.trigger, run.verdict) for run in finished[:2]] == [
+            ("bootstrap", "promoted"),
+            ("degraded", "promoted"),
+        ]
+        return killed
+
+
+def _moments(done: Replaying, name: str, moments: random.Random) -> list[Awaitable[None]]:
+    """One while there is work that only this service does, the others anywhere in the replay."""
+    kind = moments.choice(OWN_WORK.get(name, ANY_WORK))
+    times = 1 if kind == "shadow.started" else moments.choice((1, 2))
+    rows = [moments.randrange(ROWS * 9 // 10) for _ in range(KILLS - 1)]
+    delays = [moments.uniform(0, 0.4), *(moments.uniform(0, 0.05) for _ in rows)]
+    print(f"kill {name}: after {kind} {times} and rows {rows}, delays {delays}")  # noqa: T201
+    return [
+        _after(said(done.watch, kind, times), delays[0]),
+        *(_after(_sent(done, at), delay) for at, delay in zip(rows, delays[1:], strict=True)),
+    ]
+
+
+async def _after(moment: Awaitable[None], seconds: float) -> None:
+    await moment
+    await asyncio.sleep(seconds)
+
+
+async def _sent(done: Replaying, rows: int) -> None:
+    while True:
+        if done.progress.rows >= rows:
+            return
+        await asyncio.sleep(0.005)
+
+
+async def _kill_at(
+    moments: list[Awaitable[None]], victim: Callable[[], Child | NatsServer]
+) -> list[int]:
+    killed: list[int] = []
+    for moment in asyncio.as_completed(moments):
+        await moment
+        killed.append(await _kill_once(victim, killed))
+    return killed
+
+
+async def _kill_once(victim: Callable[[], Child | NatsServer], before: list[int]) -> int:
+    while True:
+        process = victim().process
+        if process is not None and process.poll() is None and process.pid not in before:
+            process.kill()
+            return process.pid
+        await asyncio.sleep(0.01)  # it is not up again from the kill before
+
+
+def _left_behind(system: System) -> list[str]:
+    """Processes that a killed service had started and that still run without it."""
+    owners = {child.process.pid for child in system.children.values() if child.process}
+    found: list[str] = []
+    for process in services_of(system.url):
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            if os.getsid(process.pid) not in owners:
+                found.append(" ".join(process.cmdline()))
+    return found

@@ -1,0 +1,200 @@
+"""Replays a world through a running system, and audits what the system made of it."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from driftloop.bus.bus import Bus
+from driftloop.client.client import Client
+from driftloop.contracts import headers, subjects
+from driftloop.contracts.events import AnyEvent
+from driftloop.contracts.state import ModelState
+from driftloop.local.demo import report
+from driftloop.local.demo.options import DemoOptions
+from driftloop.local.demo.replay import Progress, Replay
+from driftloop.local.demo.run import DURABLES
+from driftloop.local.demo.watch import Watch
+from driftloop.local.up import register
+from tests.support.flows import held
+from tests.support.telemetry import Row, ask
+from tests.support.world import BOOTSTRAP_ROWS, world, world_spec
+
+STEP_SECONDS = 60.0
+DRAIN_SECONDS = 45.0
+
+Step = tuple[int, str, int]
+"""After so many rows the replay waits until a kind of event has been said so many times."""
+
+
+def steps(change: int) -> list[Step]:
+    """The loop's steps in wall time, which a fast replay has to leave time for.
+
+    The first model comes from `BOOTSTRAP_ROWS` labelled rows; the second run begins two days (2,880
+    rows) after the first one began, and has then enough rows since the change.
+    """
+    return [
+        (BOOTSTRAP_ROWS + 300, "run.finished", 1),
+        (change + 600, "performance.degraded", 1),
+        (BOOTSTRAP_ROWS + 300 + 2_880 + 120, "shadow.started", 1),
+        (BOOTSTRAP_ROWS + 300 + 2_880 + 1_400, "run.finished", 2),
+    ]
+
+
+class SteppedReplay(Replay):
+    """A replay that waits for the loop at some rows, so that it goes alike on any machine."""
+
+    def __init__(
+        self, client: Client, watch: Watch, model: str, table: pa.Table, wait_for: Sequence[Step]
+    ) -> None:
+        super().__init__(client, watch, model, table, DemoOptions(slice_hours=2.0))
+        self._seen = watch
+        self._steps = list(wait_for)
+
+    async def _hold(self) -> None:
+        await super()._hold()
+        while self._steps and self.progress.rows >= self._steps[0][0]:
+            await said(self._seen, *self._steps.pop(0)[1:])
+
+
+async def said(watch: Watch, kind: str, times: int) -> None:
+    """Wait until events of this kind have been said so often."""
+    deadline = time.monotonic() + STEP_SECONDS
+    while sum(event.kind == kind for event, _ in watch.events) < times:
+        heard = dict(Counter(event.kind for event, _ in watch.events))
+        assert time.monotonic() < deadline, (
+            f"{times} x {kind} not within {STEP_SECONDS:g} s: {heard}"
+        )
+        await asyncio.sleep(0.02)
+
+
+@dataclass(slots=True)
+class Replaying:
+    """A replay under way or done: what was sent, and what came of it."""
+
+    model: str
+    bus: Bus
+    watch: Watch
+    replay: SteppedReplay
+
+    @property
+    def progress(self) -> Progress:
+        """Rows and labels sent."""
+        return self.replay.progress
+
+    @property
+    def events(self) -> list[AnyEvent]:
+        """The control events in order."""
+        return [event for event, _ in self.watch.events]
+
+
+@asynccontextmanager
+async def replaying(
+    url: str, model: str, *, rows: int, change: int, registered: bool = False
+) -> AsyncIterator[Replaying]:
+    """A replay of `world` that is ready to run, with somebody watching."""
+    if not registered:
+        await register(url, [world_spec(model)], by="test")
+    bus = await Bus.open(url, "test")
+    watch = Watch(bus, model)
+    watching = asyncio.create_task(watch.follow())
+    try:
+        async with Client(url, timeout=1.0) as client:
+            replay = SteppedReplay(client, watch, model, world(rows, change), steps(change))
+            yield Replaying(model, bus, watch, replay)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await bus.close()
+
+
+async def drained(bus: Bus) -> None:
+    """Wait until telemetry has written everything."""
+    deadline = time.monotonic() + DRAIN_SECONDS
+    for stream, durable in DURABLES:
+        while left := await bus.log.lag(stream, durable):
+            assert time.monotonic() < deadline, f"{durable} has {left} messages left"
+            await asyncio.sleep(0.1)
+
+
+async def audit(done: Replaying) -> dict[str, int]:
+    """Check that everything is accounted for; returns the counts of ClickHouse."""
+    await drained(done.bus)
+    found = await report.counts(done.bus, done.model)
+    logged = {
+        "valid": await _rows(done.bus, "ROWS", subjects.rows(done.model, "valid")),
+        "quarantined": await _rows(done.bus, "ROWS", subjects.rows(done.model, "quarantined")),
+        "scored": await _rows(done.bus, "SCORED", subjects.scored(done.model)),
+        "outcomes": await _rows(done.bus, "OUTCOMES", subjects.outcomes(done.model)),
+    }
+    assert {name: found[name] for name in logged} == logged
+    sent = done.progress
+    assert sent.rows == sent.total == found["valid"] + found["quarantined"]
+    assert found["scored"] == found["valid"]
+    assert sent.labels == done.watch.outcomes + done.watch.unmatched
+    assert (found["outcomes"], found["pending"]) == (done.watch.outcomes, 0)
+    assert report.closes(sent, done.watch, found)
+    await _audit_outcomes(done)
+    await _audit_events(done)
+    await _audit_champion(done)
+    assert await dead_letters(done.bus, done.model) == []
+    return found
+
+
+async def dead_letters(bus: Bus, model: str) -> list[Row]:
+    """The messages some service could not use."""
+    return await ask(bus, f"SELECT * FROM dead FINAL WHERE model = '{model}'")
+
+
+async def _rows(bus: Bus, stream: str, subject: str) -> int:
+    return sum(int(message.headers[headers.ROWS]) for message in await held(bus, stream, subject))
+
+
+async def _audit_outcomes(done: Replaying) -> None:
+    """Each row is joined once, and the running totals are those of the rows."""
+    total, ids = 0, list[str]()
+    for message in await held(done.bus, "OUTCOMES", subjects.outcomes(done.model)):
+        batch = message.batch()
+        total += batch.num_rows
+        ids += batch.column("event_id").to_pylist()
+        assert int(message.headers[headers.TOTAL]) == total, message.position
+    assert len(set(ids)) == len(ids) == total
+
+
+async def _audit_events(done: Replaying) -> None:
+    """Each fact is in the audit trail once, and each run ends in one verdict."""
+    messages = await held(done.bus, "EVENTS", subjects.event(done.model, ">"))
+    ids = [message.event_id for message in messages]
+    assert [e for e, times in Counter(ids).items() if times > 1] == []
+    assert [message.event_id for _, message in done.watch.events] == ids
+    runs = Counter[str]()
+    for event in (message.event() for message in messages):
+        if event.kind in ("retrain.requested", "run.finished"):
+            runs[f"{event.kind} {getattr(event, 'run', '')}"] += 1
+    assert set(runs.values()) == {1}
+    assert sum(r.startswith("retrain") for r in runs) == sum(r.startswith("run.") for r in runs)
+
+
+async def _audit_champion(done: Replaying) -> None:
+    """One version is the champion, and all agree on which."""
+    state = await state_of(done.bus, done.model)
+    champions = [v for v, version in state.versions.items() if version.stage == "champion"]
+    assert champions == [state.champion] == [done.watch.champion]
+    assert (state.run, state.shadows, state.outbox) == (None, (), ())
+
+
+async def state_of(bus: Bus, model: str) -> ModelState:
+    """The registry's state of a model."""
+    state = (await bus.models.read(model)).value
+    assert state is not None
+    return state
+
+
+def of_kind(done: Replaying, kind: str) -> list[Any]:
+    """The events of one kind."""
+    return [event for event in done.events if event.kind == kind]
