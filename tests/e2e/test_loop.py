@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
-import psutil
 import pytest
 import pytest_asyncio
 
@@ -22,8 +21,7 @@ ROWS, CHANGE, MODEL = 7_000, 3_000, "world"
 STOP_SECONDS = 10.0
 FIRST_ANSWER_SECONDS = 15.0
 IDLE_BYTES = 2 << 30
-MODULE = pytest.mark.asyncio(loop_scope="module")
-pytestmark = MODULE
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROW = {"x": -2.0, "y": 0.5, "place": "coast"}
 """After the change nearly always a 1."""
@@ -48,7 +46,8 @@ async def replayed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Re
         await up.ready()
         async with replaying(up.url, MODEL, rows=ROWS, change=CHANGE, registered=True) as done:
             await done.replay.run()
-            yield Replayed(up, done, await audit(done))
+            counts = await audit(done)
+        yield Replayed(up, done, counts)
     finally:
         up.end()
 
@@ -109,9 +108,8 @@ async def test_the_accounting_closes_in_sql(replayed: Replayed) -> None:
 
 
 async def test_the_command_line_tells_the_story(replayed: Replayed) -> None:
-    why, events, models, runs, status = await asyncio.gather(
+    why, models, runs, status = await asyncio.gather(
         _told(replayed, "why", MODEL),
-        driftloop(replayed.up.url, "events", MODEL, "--json", "--limit", "0"),
         _told(replayed, "models"),
         _told(replayed, "runs", MODEL),
         _told(replayed, "status"),
@@ -123,7 +121,6 @@ async def test_the_command_line_tells_the_story(replayed: Replayed) -> None:
         "retrain.requested",
     ]
     assert why["chain"][-1]["kind"] == "model.promoted"
-    assert events[0] == 0
     assert [m["champion"] for m in models] == [2]
     assert [(run["trigger"], run["verdict"]) for run in runs] == [
         ("degraded", "promoted"),
@@ -157,7 +154,7 @@ async def test_the_champion_answers_over_http_nats_and_the_command_line(replayed
     assert (by_nats.version, by_nats.predictions) == (2, ["1"])
     assert by_http == by_command
     assert (by_http["version"], by_http["predictions"]) == (2, ["1"])
-    assert by_http["probabilities"] == pytest.approx(by_nats.probabilities)
+    assert by_http["probabilities"] == by_nats.probabilities
 
 
 async def test_all_services_idle_together_keep_within_their_memory(replayed: Replayed) -> None:
@@ -196,6 +193,7 @@ async def test_the_champion_answers_soon_after_a_restart(replayed: Replayed) -> 
     try:
         answer = await _first_answer(again)
         seconds = time.monotonic() - began
+        print(f"first answer after {seconds:.1f} s")  # noqa: T201  # a figure to watch
         await again.ready()
         processes = again.processes()
         again.process.kill()  # and its services end with it

@@ -1,6 +1,7 @@
 """One NATS connection a process: reconnects for ever, and says why it is not ready."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
@@ -12,7 +13,10 @@ from nats.js import JetStreamContext
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5.0
+CLOSE_SECONDS = 5.0
 PENDING_BYTES = 64 << 20
+BROKEN = (NatsError, OSError, RuntimeError)
+"""What leaving over a dead line may raise: uvloop's transport has a `RuntimeError` for it."""
 
 
 class Connection:
@@ -71,10 +75,13 @@ class Connection:
         if self._client is None or self._client.is_closed:
             return
         try:
-            await self.broker.stop()
-        except NatsError as error:  # the broker is away: there is nobody to drain to
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.broker.stop()
+        except BROKEN as error:  # the broker is away: there is nobody to drain to
             log.warning("nats: left without draining: %s", error)
-            await self._client.close()
+            with contextlib.suppress(*BROKEN):
+                async with asyncio.timeout(1.0):
+                    await self._client.close()
 
     async def _error(self, error: Exception) -> None:
         if "permissions violation" in str(error).lower():

@@ -31,7 +31,7 @@ Said = Sequence[AnyEvent]
 EventHandler = Callable[[Any, Origin], Awaitable[Said] | AsyncIterator[AnyEvent]]
 Handlers = Mapping[type[AnyEvent], EventHandler]
 
-ACK_WAIT = 10.0
+ACK_WAIT = 5.0
 """After a crash an event in hand comes again this late; who works longer says so meanwhile."""
 
 

@@ -29,39 +29,28 @@ class UpsideCapital:
     the largest bet that cannot lose everything, in proportion to c; on a row x in [-1, 1] a bet
     multiplies its share by 1 + c (x - m) / (1 + m). The bets never change, so the spread is a
     discrete form of Cover's (1991) universal portfolio with the uniform prior. A candidate is
-    refuted for good when its capital reaches 1 / `error`.
+    refuted while its capital is at 1 / `error` or above.
 
     Capital falls as m rises, so the refuted candidates are always the first ones of the grid.
     """
 
     def __init__(self, candidates: FloatArray, error: float) -> None:
         """Take ascending candidates inside (-1, 1), shape (g,), and the error probability."""
-        self.refuted = 0
         self._gain = BETS[:, None] / (1.0 + candidates)
         self._keep = 1.0 - self._gain * candidates
         # Capital is kept as a logarithm, in units of the refuting capital 1 / error.
         start = np.log(BETS / BETS.sum()) + np.log(error)
         self._log_capital = np.repeat(start[:, None], candidates.size, axis=1)
 
-    def advance(self, rows: FloatArray) -> int:
-        """Play rows in [-1, 1], shape (n,), and return how many candidates are refuted by now."""
+    @property
+    def refuted(self) -> int:
+        """How many candidates are refuted now."""
+        capital = np.logaddexp.reduce(self._log_capital, axis=0)
+        return int(np.count_nonzero(np.logical_and.accumulate(capital >= 0.0)))
+
+    def play(self, rows: FloatArray) -> None:
+        """Bet on rows in [-1, 1], shape (n,)."""
         for start in range(0, rows.size, CHUNK):
-            self._play(rows[start : start + CHUNK])
-        return self.refuted
-
-    def _play(self, rows: FloatArray) -> None:
-        growth = rows[:, None, None] * self._gain
-        growth += self._keep
-        np.multiply.accumulate(growth, axis=0, out=growth)
-        capital = np.einsum("bg,nbg->ng", np.exp(self._log_capital), growth)
-        self._log_capital += np.log(growth[-1])
-        refuted = np.logical_and.accumulate(capital.max(axis=0) >= 1.0)
-        self._drop(int(np.count_nonzero(refuted)))
-
-    def _drop(self, count: int) -> None:
-        if count == 0:
-            return
-        self.refuted += count
-        self._gain = self._gain[:, count:].copy()
-        self._keep = self._keep[:, count:].copy()
-        self._log_capital = self._log_capital[:, count:].copy()
+            growth = rows[start : start + CHUNK, None, None] * self._gain
+            growth += self._keep
+            self._log_capital += np.log(np.multiply.reduce(growth, axis=0))

@@ -14,8 +14,3 @@ class Interval:
     upper: float
     mean: float
     rows: int
-
-    @property
-    def contradictory(self) -> bool:
-        """Whether no single mean fits all rows: the mean has moved while they were collected."""
-        return self.lower >= self.upper

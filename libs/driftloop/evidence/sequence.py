@@ -15,14 +15,15 @@ class BettingConfidenceSequence:
 
     Made for paired loss differences `champion - shadow` of the same rows. For every candidate mean
     on a grid two gamblers bet, one that the mean is higher, one that it is lower; the interval is
-    what neither has refuted by multiplying its capital by 2 / level (hedged capital, Waudby-Smith
+    what neither refutes by holding 2 / level times its first capital (hedged capital, Waudby-Smith
     and Ramdas 2024, "Estimating means of bounded random variables by betting", JRSS-B 86).
 
     `level` in (0, 1): the error probability over the whole, endless sequence, half of it a side.
     `bound`: rows lie in [-bound, bound], in units of loss. `grid_points`: odd, 53 to 10001; the
     step at 0 is about 0.026 * bound / (grid_points - 1), so 0.00013 * bound for 201. Bounds are
-    rounded outwards to the grid. Looks are free: capital is compared after every row, so how rows
-    are cut into batches changes nothing; the lower bound never falls, the upper never rises.
+    rounded outwards to the grid. Looks are free, and how rows are cut into batches changes
+    nothing. The interval speaks of all rows so far by what the gamblers hold now, not by what they
+    once held: on a stream that moves, one stormy day early on refutes nothing for good.
 
     What is promised. (1) If all rows have one mean given the past, the probability that it is ever
     outside is at most `level`. (2) If the mean moves: for an m fixed beforehand, such as a margin,
@@ -30,7 +31,6 @@ class BettingConfidenceSequence:
     most m is at most level / 2, and likewise for `upper`. (Bets b are constant, so capital is at
     most the martingale prod (1 + b (x_i - m)) / (1 + b (mean_i - m)): by the inequality of means
     the divisor is at most 1.) So a first verdict speaks of the rows up to it, not of later ones.
-    Bounds that cross say that the mean has moved.
 
     Why these bets (see `UpsideCapital`). Median rows to `lower > 0`, level 0.05, bound 1, 200
     simulated sequences of normal differences, the same rows and grid point for every strategy:
@@ -79,8 +79,8 @@ class BettingConfidenceSequence:
         difference outside by more than 1e-6 of the bound (less than that is rounding, and clipped).
         """
         rows = real_vector("differences", differences, reach=self.bound) / self.bound
-        self._rising.advance(rows)
-        self._falling.advance(-rows)
+        self._rising.play(rows)
+        self._falling.play(-rows)
         self._rows += rows.size
         self._total += float(np.sum(rows))
         return self.interval

@@ -12,14 +12,13 @@ def verdict(interval: Interval, margin: float) -> Verdict:
     """Say what `interval`, about the loss difference `champion - shadow`, means for the shadow.
 
     "better": the lower bound is over `margin`; "worse": the upper bound is under it; else
-    "undecided", also when both hold (the difference has changed sides while it was watched).
+    "undecided".
     `margin` is in units of loss. With a confidence sequence this may be asked after every batch
     and stopped at the first answer: the error probability stays the sequence's.
     Raises ValueError when `margin` is not finite.
     """
     if not math.isfinite(margin):
         raise ValueError(f"margin is {margin}; accepted is a finite number")
-    better, worse = interval.lower > margin, interval.upper < margin
-    if better == worse:
-        return "undecided"
-    return "better" if better else "worse"
+    if interval.lower > margin:
+        return "better"
+    return "worse" if interval.upper < margin else "undecided"

@@ -232,7 +232,9 @@ def slack(low: float, high: float) -> tuple[float, float]:
         bottom = max(0.0, bottom)
     elif high <= 0:
         top = min(0.0, top)
-    return (bottom, top) if bottom < top else (low - 1.0, high + 1.0)
+    if bottom < top:
+        return bottom, top
+    return 0.0 if low >= 0 else low - 1.0, 0.0 if high <= 0 else high + 1.0
 
 
 def _round(value: float, way: Callable[[float], int]) -> float:

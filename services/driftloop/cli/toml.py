@@ -87,7 +87,7 @@ def _loop(made: Guess) -> Iterator[str]:
     yield from ("", "[drift]", f"reference_rows = {min(2_000, max(50, made.rows // 5))}")
     if made.labelled < 4_000:
         yield from ("", "[shadow]", f"min_rows = {min(200, max(30, made.labelled // 10))}")
-    yield from ("", "[join]", "# On the clock of the data: twice the time this file spans.")
+    yield from ("", "[join]", "# How long a prediction and its label wait for each other.")
     yield f'predictions_wait = "{made.wait_days}d"'
     yield f'labels_wait = "{made.wait_days}d"'
     yield from ("", "[limits]", f"earliest = {text(made.earliest)}")

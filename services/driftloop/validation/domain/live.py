@@ -93,8 +93,8 @@ class LiveGate:
             champion=self._shadow.champion,
             rows=interval.rows,
             mean=0.0 if math.isnan(interval.mean) else interval.mean,
-            lower=min(interval.lower, interval.upper),
-            upper=max(interval.lower, interval.upper),
+            lower=interval.lower,
+            upper=interval.upper,
             margin=self._spec.shadow.margin,
             champion_loss=self._sums[0] / rows,
             shadow_loss=self._sums[1] / rows,
@@ -124,8 +124,6 @@ class LiveGate:
             f"{self._spec.loss} difference {said.mean:+.5f} "
             f"in [{said.lower:+.5f}, {said.upper:+.5f}] on {said.rows} rows"
         )
-        if self._sequence.interval.contradictory:
-            numbers += " (the bounds crossed: the difference moved while it was watched)"
         return ShadowConcluded(
             model=said.about,
             data_time=said.data_time,
