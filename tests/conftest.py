@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from driftloop.bus.bus import Bus
+from driftloop.bus.provision import Layout
 from driftloop.local.nats import NatsServer
 
 
@@ -21,6 +22,6 @@ def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
 @pytest.fixture
 async def bus(nats_server: NatsServer) -> AsyncIterator[Bus]:
     """A bus named `test`, with all streams and buckets."""
-    made = await Bus.open(nats_server.url, "test")
+    made = await Bus.open(nats_server.url, "test", layout=Layout())
     yield made
     await made.close()

@@ -12,6 +12,7 @@ from driftloop.bus import connection, retry
 from driftloop.bus.bus import Bus
 from driftloop.bus.control import Handlers
 from driftloop.bus.messages import Delivered, Outgoing, batch_message, derived_message
+from driftloop.bus.provision import Layout
 from driftloop.bus.publish import Conflict
 from driftloop.bus.requests import Reply, Request
 from driftloop.bus.work import Handler, Work
@@ -208,7 +209,7 @@ async def test_stop_gives_back_what_was_not_begun(bus: Bus) -> None:
 
 @contextlib.asynccontextmanager
 async def hearing(url: str, handlers: Handlers) -> AsyncIterator[Bus]:
-    bus = await Bus.open(url, "registry")
+    bus = await Bus.open(url, "registry", layout=Layout())
     await bus.control(handlers)
     await bus.start()
     try:
@@ -405,7 +406,7 @@ async def test_state_is_written_by_compare_and_set(bus: Bus) -> None:
 async def test_a_cached_value_is_read_anew_when_an_event_says_so(
     nats_server: NatsServer, bus: Bus
 ) -> None:
-    other = await Bus.open(nats_server.url, "other")
+    other = await Bus.open(nats_server.url, "other", layout=Layout())
     await bus.models.write("m", ModelState(model="m"), 0)
     found = await other.models.get("m")
     assert found is not None
@@ -494,7 +495,7 @@ async def test_a_server_that_is_away_is_an_error_that_names_it(
     monkeypatch.setattr(connection, "CONNECT_SECONDS", 0.5)
     began = time.monotonic()
     with pytest.raises(ConnectionError, match=r"no NATS server answers at nats://127\.0\.0\.1:9"):
-        await Bus.open("nats://127.0.0.1:9", "test")
+        await Bus.open("nats://127.0.0.1:9", "test", layout=Layout())
     assert time.monotonic() - began < 5
 
 
@@ -511,7 +512,9 @@ async def test_state_is_transient_while_the_server_is_away(
 async def test_opening_twice_keeps_the_streams_as_they_are(
     nats_server: NatsServer, bus: Bus
 ) -> None:
-    opened = await asyncio.gather(*(Bus.open(nats_server.url, f"s{n}") for n in range(3)))
+    opened = await asyncio.gather(
+        *(Bus.open(nats_server.url, f"s{n}", layout=Layout()) for n in range(3))
+    )
     for stream in subjects.STREAMS:
         info = await bus.connection.js.stream_info(stream.name)
         assert info.config.subjects == list(stream.subjects)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from driftloop.bus.bus import Bus
+from driftloop.bus.provision import Layout
 from driftloop.bus.requests import Reply, Request
 from driftloop.client import Client, NotSent, Sent, SyncClient
 from driftloop.contracts import subjects
@@ -85,7 +86,7 @@ def test_a_program_without_an_event_loop_sends_data_of_every_kind(ingest_thread:
 def ingest_thread(nats_server: NatsServer) -> Iterator[str]:
     """Ingest on an event loop of its own, for tests that have none."""
     with asyncio.Runner() as runner:
-        opened = runner.run(Bus.open(nats_server.url, "test"))
+        opened = runner.run(Bus.open(nats_server.url, "test", layout=Layout()))
         runner.run(register(opened, rain_spec()))
         runner.run(opened.close())
     ready, over = threading.Event(), threading.Event()

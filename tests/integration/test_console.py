@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from driftloop.bus.bus import Bus
+from driftloop.bus.provision import Layout
 from driftloop.bus.requests import Reply, Request
 from driftloop.console.app import wire
 from driftloop.console.settings import Settings
@@ -40,7 +41,7 @@ async def page(nats_server: NatsServer, bus: Bus) -> AsyncIterator[httpx.AsyncCl
     for event, origin in syn.promotion("flights", 7):
         await bus.emit(event, origin)
     await bus.models.write("flights", syn.state("flights", 7, syn.run(8)), 0)
-    own = await Bus.open(nats_server.url, "console")
+    own = await Bus.open(nats_server.url, "console", layout=Layout())
     settings = Settings(port=free_port(), state_seconds=0.1)
     wired = await wire(settings, own)
     assert wired.http is not None
@@ -179,7 +180,7 @@ async def test_the_page_and_its_files_are_served(page: httpx.AsyncClient) -> Non
 
 
 async def test_too_many_pages_are_told_to_come_back(nats_server: NatsServer) -> None:
-    own = await Bus.open(nats_server.url, "console")
+    own = await Bus.open(nats_server.url, "console", layout=Layout())
     wired = await wire(Settings(clients=0), own)
     for task in wired.tasks:
         task.close()

@@ -18,6 +18,7 @@ import pytest
 from driftloop.artifacts.store import Artifacts
 from driftloop.bus.bus import Bus
 from driftloop.bus.messages import Delivered, batch_message
+from driftloop.bus.provision import Layout
 from driftloop.contracts import batches, requests, subjects
 from driftloop.contracts.errors import InvalidInput, Retry, UnknownModel
 from driftloop.contracts.events import ModelPromoted
@@ -55,7 +56,7 @@ class Running(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def running(url: str, **settings: Any) -> AsyncIterator[Running]:
-    bus = await Bus.open(url, "inference")
+    bus = await Bus.open(url, "inference", layout=Layout())
     wired = await wire(Inference(nats_url=url, **{"refresh_seconds": 0.2, **settings}), bus)
     tasks = [asyncio.create_task(task) for task in wired.tasks]
     await bus.start()

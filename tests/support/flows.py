@@ -15,6 +15,7 @@ import httpx
 
 from driftloop.bus.bus import Bus
 from driftloop.bus.messages import Delivered
+from driftloop.bus.provision import Layout
 from driftloop.local.nats import free_port
 from driftloop.modelspec.check import from_dict
 from driftloop.modelspec.spec import Registered, Spec
@@ -69,7 +70,7 @@ async def running(
     service: Service[S], url: str, **settings: Any
 ) -> AsyncIterator[tuple[Bus, httpx.AsyncClient]]:
     """The service wired in this process: its bus and a client of its HTTP side."""
-    bus = await Bus.open(url, service.name)
+    bus = await Bus.open(url, service.name, layout=Layout())
     wired = await service.wire(service.settings(nats_url=url, **settings), bus)
     tasks = [asyncio.create_task(task) for task in wired.tasks]
     await bus.start()

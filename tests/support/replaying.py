@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from driftloop.bus.bus import Bus
+from driftloop.bus.provision import Layout
 from driftloop.client.client import Client
 from driftloop.contracts import headers, subjects
 from driftloop.contracts.events import AnyEvent
@@ -112,7 +113,7 @@ async def replaying(
     """A replay of `world` that is ready to run, with somebody watching."""
     if not registered:
         await register(url, [world_spec(model)], by="test")
-    bus = await Bus.open(url, "test")
+    bus = await Bus.open(url, "test", layout=Layout())
     watch = Watch(bus, model)
     watching = asyncio.create_task(watch.follow())
     try:

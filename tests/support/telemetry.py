@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from driftloop.bus.bus import Bus
+from driftloop.bus.provision import Layout
 from driftloop.contracts import batches, requests
 from driftloop.local.nats import free_port
 from driftloop.runtime.service import Wired
@@ -30,7 +31,7 @@ async def telemetry(
     """The service wired in this process, and by default ready; chDB lets it be one at a time."""
     given: dict[str, Any] = {"path": str(folder), "flush_seconds": 0.05} | other
     settings = TelemetrySettings(nats_url=url, **given)
-    bus = await Bus.open(url, "telemetry")
+    bus = await Bus.open(url, "telemetry", layout=Layout())
     wired = await wire(settings, bus)
     tasks = [asyncio.create_task(task) for task in wired.tasks]
     await bus.start()

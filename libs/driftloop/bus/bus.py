@@ -13,7 +13,7 @@ from driftloop.bus.follow import Follow
 from driftloop.bus.kv import Bucket
 from driftloop.bus.log import Log
 from driftloop.bus.messages import Outgoing, event_message, stat_message
-from driftloop.bus.provision import provision
+from driftloop.bus.provision import Layout, provision
 from driftloop.bus.publish import publish_all, publish_next
 from driftloop.bus.work import Work, run_work
 from driftloop.contracts import codec
@@ -50,12 +50,13 @@ class Bus:
         service: str,
         *,
         on_closed: Callable[[], None] | None = None,
-        replicas: int = 1,
+        layout: Layout | None = None,
     ) -> "Bus":
-        """Connect, and make the streams and buckets where they are missing."""
+        """Connect; with a `layout`, make the streams and buckets where they are missing."""
         connection = Connection(url, service, on_closed)
         await connection.open()
-        await provision(connection.js, replicas)
+        if layout is not None:
+            await provision(connection.js, layout)
         bus = cls(connection)
         await bus._watch()
         return bus

@@ -46,6 +46,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     deadline: float
     started: float
     cause: str
+    since_time: int = 0
+    attempt: int = 1
+    """How many runs this trigger has started: an alarm outlives a rejected candidate."""
     verdict: Verdict | None = None
     outcome: str = ""
     finished: float = 0.0
@@ -66,6 +69,7 @@ class Deferred(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     since_time: int
     data_time: int
+    attempt: int = 1
     not_before: int = 0
     """On the clock of the data: when the cool-down is over."""
 

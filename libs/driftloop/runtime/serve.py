@@ -13,6 +13,7 @@ import psutil
 import uvloop
 
 from driftloop.bus.bus import Bus
+from driftloop.bus.provision import Layout
 from driftloop.contracts.errors import DriftloopError
 from driftloop.contracts.stats import ServiceStats
 from driftloop.runtime import logs, metrics
@@ -82,11 +83,10 @@ async def _run(service: Service[S], settings: S) -> int:
 async def _connect(name: str, settings: Shared, stop: asyncio.Event) -> Bus:
     """Open the bus, patiently: at start-up the broker may come after us."""
     deadline = time.monotonic() + CONNECT_SECONDS
+    layout = Layout(replicas=settings.nats_replicas, log_gb=settings.nats_log_gb)
     while True:
         try:
-            return await Bus.open(
-                settings.nats_url, name, on_closed=stop.set, replicas=settings.nats_replicas
-            )
+            return await Bus.open(settings.nats_url, name, on_closed=stop.set, layout=layout)
         except (ConnectionError, TimeoutError, OSError) as error:
             if stop.is_set() or time.monotonic() > deadline:
                 raise ConnectionError(str(error)) from error

@@ -41,6 +41,8 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     """Where the NATS server or cluster is."""
     nats_replicas: int = 1
     """Replicas of each stream (3 on a cluster)."""
+    nats_log_gb: float = 30.0
+    """Room for all streams together (GiB), shared out among them; a stream never shrinks."""
     clickhouse_url: str = ""
     """A ClickHouse server, `http://user:password@host:8123/name`; empty is the embedded chDB."""
     host: str = "127.0.0.1"

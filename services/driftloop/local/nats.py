@@ -30,7 +30,8 @@ FREE_SECONDS = 5.0
 """How long a port may stay taken: by a system that was killed and is still leaving."""
 FREE_PORTS = range(15_000, 32_000)
 """Below the ports the kernel gives to outgoing connections, which could take one meanwhile."""
-DEFAULT_MAX_FILE_STORE = 64 << 30
+MAX_FILE_STORE = 64 << 30
+"""Above the bounds of all streams together, which are what keeps the disk from filling."""
 
 
 class NatsServer:
@@ -60,13 +61,12 @@ class NatsServer:
         # Else whoever listens there already would be taken for ours.
         require_free(self._host, self.port, "the port of NATS")
         config = self._data / "nats.conf"
-        room = min(DEFAULT_MAX_FILE_STORE, shutil.disk_usage(self._data).free // 2)
         config.write_text(
             CONFIG.format(
                 host=self._host,
                 port=self.port,
                 store=json.dumps(str(self._data / "jetstream")),
-                max_file_store=room,
+                max_file_store=MAX_FILE_STORE,
                 sync_interval=self._sync_interval,
             )
         )

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,6 +40,8 @@ STOP_SECONDS: Final = 7.0
 NATS_STOP_SECONDS: Final = 1.5
 NATS_BACK_OFF: Final = 1.0
 LONGEST_BACK_OFF: Final = 30.0
+MOST_LOG_GB: Final = 30.0
+LEAST_LOG_GB: Final = 0.5
 STEADY_SECONDS: Final = 30.0
 MOST_STARTS: Final = 5
 """A service that ends so often without being ready will not be: its log says why."""
@@ -163,10 +166,17 @@ class System:
             found["nats"] = (rss / 2**20, cpu)
         return found
 
+    def _log_gb(self) -> float:
+        """Room for the streams: at most half of what is free, and what they hold already."""
+        held = sum(f.stat().st_size for f in (self.data / "nats").rglob("*") if f.is_file())
+        free = shutil.disk_usage(self.data).free
+        return min(MOST_LOG_GB, max(LEAST_LOG_GB, (free / 2 + held) / 2**30))
+
     def _launch(self, child: Child) -> None:
         environment = environment_of_child(
             {
                 f"{PREFIX}NATS_URL": self.url,
+                f"{PREFIX}NATS_LOG_GB": f"{self._log_gb():.2f}",
                 f"{PREFIX}PORT": str(child.port),
                 f"{PREFIX}TELEMETRY_PATH": str(self.data / "clickhouse"),
                 **self.environment,

@@ -13,7 +13,7 @@ from driftloop.contracts import codec
 from driftloop.contracts.errors import DriftloopError, InvalidInput
 from driftloop.contracts.events import AnyEvent, SpecRegistered
 from driftloop.contracts.headers import Origin
-from driftloop.contracts.names import check_model_name, new_id, run_id
+from driftloop.contracts.names import check_model_name, new_id
 from driftloop.contracts.requests import Command, Done
 from driftloop.contracts.stats import JoinStats
 from driftloop.modelspec.check import check
@@ -103,12 +103,13 @@ class Registry:
         state = await self._bus.models.get(stats.about)
         if state is None or state.deferred is None or state.run is not None:
             return
-        trigger_id = state.deferred.trigger_id
+        waiting = state.deferred
 
         def decide(decision: Decision) -> None:
             triggers.on_clock(decision, stats.data_time)
 
-        origin = Origin(correlation=run_id(trigger_id), causation=trigger_id)
+        run = triggers.run_of(waiting.trigger_id, waiting.attempt)
+        origin = Origin(correlation=run, causation=waiting.trigger_id)
         await self._ledger.decide(stats.about, origin, decide)
 
     async def run(self) -> None:

@@ -378,3 +378,36 @@ def test_the_state_keeps_only_so_many_versions_but_all_that_are_needed(live: Kee
         live.hear(live.rejected())
     assert len(live.state.versions) == VERSIONS + 1
     assert 1 in live.state.versions
+
+
+def test_an_alarm_that_waits_goes_before_new_data(live: Keeper) -> None:
+    alarm = live.degraded(DAY - 10)
+    live.hear(alarm)
+    asked, declined = live.hear(live.accumulated(400, DAY))
+    assert isinstance(asked, e.RetrainRequested)
+    assert (asked.trigger, asked.since_time) == ("degraded", alarm.since_time)
+    assert isinstance(declined, e.TriggerDeclined)
+    assert declined.trigger == "new_data"
+
+
+def test_an_alarm_outlives_its_rejected_candidate_but_not_for_ever(live: Keeper) -> None:
+    alarm = live.degraded(DAY)
+    runs = [live.hear(alarm)[0]]
+    for day in (2, 3, 4):
+        live.hear(live.trained())
+        live.hear(live.rejected())
+        assert live.clock(day * DAY - 1) == []
+        runs += live.clock(day * DAY)
+    assert [r.kind for r in runs] == ["retrain.requested"] * 3
+    assert len({r.run for r in runs if isinstance(r, e.RetrainRequested)}) == 3
+    assert {r.since_time for r in runs if isinstance(r, e.RetrainRequested)} == {alarm.since_time}
+    assert "attempt 3" in live.state.history[-1].reason
+    assert live.state.deferred is None
+
+
+def test_a_run_that_no_alarm_started_is_not_tried_again(live: Keeper) -> None:
+    live.hear(live.accumulated(400, DAY))
+    live.hear(live.trained())
+    live.hear(live.rejected())
+    assert live.state.deferred is None
+    assert live.clock(9 * DAY) == []

@@ -14,8 +14,10 @@ from driftloop.contracts.events import (
     TrainingFailed,
     TrainingStarted,
     TriggerDeclined,
+    Verdict,
 )
 from driftloop.contracts.state import Shadow, Version
+from driftloop.registry.domain import triggers
 from driftloop.registry.domain.decision import PAST_CHAMPIONS, Decision
 
 
@@ -28,12 +30,12 @@ def on_run_event(decision: Decision, event: AnyEvent) -> None:
         case TrainingStarted() if run.stage == "training":
             decision.stage("training")
         case TrainingFailed() if run.stage == "training":
-            decision.finish("failed", event.reason)
+            _came_to_nothing(decision, "failed", event.reason)
         case CandidateTrained() if run.stage == "training":
             _trained(decision, event)
         case CandidateRejected() if run.stage == "gating":
             decision.version_stage(event.version, "rejected", gates=event.gates)
-            decision.finish("rejected", event.reason)
+            _came_to_nothing(decision, "rejected", event.reason)
         case CandidateApproved() if run.stage == "gating":
             _approved(decision, event)
         case ShadowConcluded(role="challenger") if run.stage == "shadowing":
@@ -53,7 +55,15 @@ def on_deadline(decision: Decision) -> None:
         decision.finish("promoted", "probation ended without evidence against it")
         return
     decision.version_stage(run.version, "rejected")
-    decision.finish("failed", f"{run.stage} was not done within its deadline")
+    _came_to_nothing(decision, "failed", f"{run.stage} was not done within its deadline")
+
+
+def _came_to_nothing(decision: Decision, verdict: Verdict, reason: str) -> None:
+    """The run ends without a promotion; an alarm that started it may start another."""
+    run = decision.state.run
+    assert run is not None
+    decision.finish(verdict, reason)
+    triggers.again(decision, run)
 
 
 def _trained(decision: Decision, event: CandidateTrained) -> None:
@@ -84,7 +94,7 @@ def _challenge_concluded(decision: Decision, event: ShadowConcluded) -> None:
     )
     if not wins:
         decision.version_stage(event.version, "rejected")
-        decision.finish("rejected", event.reason)
+        _came_to_nothing(decision, "rejected", event.reason)
         return
     old = decision.state.champion
     promote(decision, event.run, event.version, event.reason)

@@ -18,6 +18,9 @@ from driftloop.contracts.state import Deferred, Run
 from driftloop.modelspec import durations
 from driftloop.registry.domain.decision import Decision
 
+MOST_ATTEMPTS = 3
+"""Runs that one alarm may start: the first, and those after a candidate that came to nothing."""
+
 
 class Fired(NamedTuple):
     """A trigger as the decision sees it; times in milliseconds on the clock of the data."""
@@ -30,6 +33,7 @@ class Fired(NamedTuple):
     rows: int = 0
     stream: str = ""
     seq: int = 0
+    attempt: int = 1
 
 
 def fired(event: AnyEvent) -> Fired:
@@ -66,9 +70,11 @@ def on_trigger(decision: Decision, trigger: Fired) -> None:
     if trigger.seq < _champion_since(decision, trigger.stream):
         _decline(decision, trigger, f"version {state.champion} took over since")
         return
+    if trigger.trigger == "new_data":
+        on_clock(decision, trigger.data_time)  # an alarm that waits goes first
     not_before = state.last_run_data_time + durations.milliseconds(spec.triggers.cooldown)
     cooling = trigger.trigger != "operator" and trigger.data_time < not_before
-    if state.run is None and not cooling:
+    if decision.state.run is None and not cooling:
         start(decision, trigger)
     elif trigger.trigger in ("drift", "degraded", "operator"):
         _defer(decision, trigger, not_before)
@@ -90,6 +96,8 @@ def on_schedule(decision: Decision) -> None:
     wanted = "schedule" in spec.triggers.on and state.champion and state.run is None
     if not wanted or decision.context.now < due:
         return
+    if state.deferred is not None:
+        return  # an alarm that waits goes first
     number, data_time = state.runs_started + 1, state.last_run_data_time
     event = ScheduleDue(model=state.model, number=number, data_time=data_time)
     decision.begin_with(event)
@@ -136,18 +144,47 @@ def on_clock(decision: Decision, data_time: int) -> None:
     if waiting.trigger != "operator" and data_time < not_before:
         return
     decision.change(deferred=None)
-    reason = f"{waiting.reason} (waited for the cool-down or the run before)"
-    start(
-        decision,
-        Fired(waiting.trigger, waiting.trigger_id, reason, data_time, waiting.since_time),
+    number = f"attempt {waiting.attempt}" if waiting.attempt > 1 else "waited its turn"
+    fired = Fired(
+        waiting.trigger,
+        waiting.trigger_id,
+        f"{waiting.reason} ({number})",
+        data_time,
+        waiting.since_time,
+        attempt=waiting.attempt,
     )
+    start(decision, fired)
+
+
+def again(decision: Decision, run: Run) -> None:
+    """The candidate of an alarm came to nothing: the model is as bad as before, so try once more.
+
+    The detector has adapted and would not fire again. The next attempt waits for the cool-down.
+    """
+    waits = decision.state.deferred is not None
+    if run.trigger not in ("drift", "degraded") or run.attempt >= MOST_ATTEMPTS or waits:
+        return
+    deferred = Deferred(
+        trigger=run.trigger,
+        trigger_id=run.trigger_id,
+        reason=run.reason.removesuffix(" (waited its turn)").split(" (attempt ")[0],
+        since_time=run.since_time,
+        data_time=decision.state.last_run_data_time,
+        attempt=run.attempt + 1,
+    )
+    decision.change(deferred=deferred)
+
+
+def run_of(trigger_id: str, attempt: int) -> str:
+    """The id of the run that a trigger starts, or starts again."""
+    return run_id(trigger_id if attempt == 1 else f"{trigger_id}#{attempt}")
 
 
 def start(decision: Decision, trigger: Fired) -> None:
     """A run begins: its candidate's version is reserved, the trainer is asked."""
     state = decision.state
     run = Run(
-        id=run_id(trigger.id),
+        id=run_of(trigger.id, trigger.attempt),
         trigger=trigger.trigger,
         trigger_id=trigger.id,
         reason=trigger.reason,
@@ -156,6 +193,8 @@ def start(decision: Decision, trigger: Fired) -> None:
         deadline=0.0,
         started=decision.context.now,
         cause=trigger.id,
+        since_time=trigger.since_time,
+        attempt=trigger.attempt,
     )
     decision.change(
         run=run,

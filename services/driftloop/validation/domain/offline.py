@@ -99,7 +99,7 @@ def _gates(spec: Spec, case: Case) -> Iterator[Gate]:
     candidate = loss(case.measured.answers, case.labels)
     rows = f"{spec.loss} on {len(candidate)} rows"
     base = loss(baseline_answers(manifest.metrics, spec.width, len(candidate)), case.labels)
-    yield _relative("loss_to_baseline", candidate, base, -bounds.baseline_gain, rows)
+    yield _relative("loss_to_baseline", candidate, base, 0.0 - bounds.baseline_gain, rows)
     answered = np.isfinite(case.served).all(axis=1)
     if answered.sum() >= MIN_SERVED_ROWS:
         served = loss(case.served[answered], case.labels[answered])
