@@ -14,9 +14,24 @@ from driftloop.contracts.errors import InvalidInput
 from driftloop.contracts.names import MODEL_NAME, MODEL_NAME_ACCEPTED
 from driftloop.evidence.losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES
 from driftloop.modelspec import durations
+from driftloop.modelspec import spec as spec_of
 from driftloop.modelspec.spec import Feature, Spec
 
 _ESTIMATOR: Final = re.compile(r"default\Z|[A-Za-z_][\w.]*[.:][A-Za-z_]\w*\Z")
+_TABLES: Final[dict[str, type[msgspec.Struct]]] = {
+    "target": spec_of.Target,
+    "columns": spec_of.Columns,
+    "features": Feature,
+    "training": spec_of.Training,
+    "gates": spec_of.Gates,
+    "slices": spec_of.Slice,
+    "drift": spec_of.Drift,
+    "triggers": spec_of.Triggers,
+    "shadow": spec_of.Shadow,
+    "probation": spec_of.Probation,
+    "join": spec_of.Join,
+    "limits": spec_of.Limits,
+}
 _RESERVED: Final = ("features", "answer", "version", "reason", "row")
 
 
@@ -74,6 +89,8 @@ def _structural(message: str, raw: dict[str, Any]) -> str:
     text = message.split(" - at ")[0]
     shown = "" if isinstance(value, dict | list) else f" (found {value!r})"
     accepted = "the fields and types of the spec reference"
+    if "unknown field" in text:
+        accepted = ", ".join(_TABLES.get(path.split(".")[0].split("[")[0], Spec).__struct_fields__)
     return f"{path or 'spec'}: {text}{shown}; accepted: {accepted}"
 
 

@@ -170,7 +170,7 @@ class Probation(Table, frozen=True, kw_only=True):
 
 
 class Join(Table, frozen=True, kw_only=True):
-    """How long predictions and labels wait for each other, on the clock of the data and in rows."""
+    """How long predictions and labels wait for each other, on the clock of the log and in rows."""
 
     predictions_wait: str = "30d"
     """How long a prediction waits for its label."""
