@@ -13,7 +13,7 @@ from driftloop.bus.bus import Bus
 from driftloop.bus.provision import Layout
 from driftloop.bus.requests import Reply, Request
 from driftloop.console.app import wire
-from driftloop.console.settings import Settings
+from driftloop.console.settings import ConsoleSettings
 from driftloop.contracts import requests
 from driftloop.contracts.errors import InvalidInput, Overloaded
 from driftloop.local.nats import NatsServer, free_port
@@ -42,7 +42,7 @@ async def page(nats_server: NatsServer, bus: Bus) -> AsyncIterator[httpx.AsyncCl
         await bus.emit(event, origin)
     await bus.models.write("flights", syn.state("flights", 7, syn.run(8)), 0)
     own = await Bus.open(nats_server.url, "console", layout=Layout())
-    settings = Settings(port=free_port(), state_seconds=0.1)
+    settings = ConsoleSettings(port=free_port(), state_seconds=0.1)
     wired = await wire(settings, own)
     assert wired.http is not None
     tasks = [asyncio.create_task(task) for task in wired.tasks]
@@ -181,7 +181,7 @@ async def test_the_page_and_its_files_are_served(page: httpx.AsyncClient) -> Non
 
 async def test_too_many_pages_are_told_to_come_back(nats_server: NatsServer) -> None:
     own = await Bus.open(nats_server.url, "console", layout=Layout())
-    wired = await wire(Settings(clients=0), own)
+    wired = await wire(ConsoleSettings(clients=0), own)
     for task in wired.tasks:
         task.close()
     assert wired.http is not None

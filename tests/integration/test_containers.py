@@ -1,12 +1,14 @@
 """The images of `deploy/compose.yaml`: the bus on NATS, telemetry on a ClickHouse server."""
 
+import asyncio
+import gc
+import warnings
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import yaml
-from docker.errors import DockerException
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.docker_client import DockerClient
@@ -21,7 +23,7 @@ from driftloop.bus.work import Work
 from driftloop.contracts import subjects
 from driftloop.contracts.state import ModelState
 from driftloop.local.nats import NatsServer
-from tests.support.flows import running_work, rows_held
+from tests.support.flows import rows_held
 from tests.support.scored import scored_batch
 from tests.support.telemetry import all_kept, ask, count, eventually, telemetry
 
@@ -31,17 +33,27 @@ START_SECONDS: Final = 120
 PASSWORD: Final = "secret"
 MODEL: Final = "flights"
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
 def engine() -> None:
     """Skips where no Docker engine answers."""
     testcontainers_config.ryuk_disabled = True  # the fixtures stop what they start
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the client forgets its socket
+        why = _no_engine()
+        gc.collect()
+    if why:
+        pytest.skip(f"no Docker engine answers: {why}")
+
+
+def _no_engine() -> str:
     try:
         DockerClient().client.ping()
-    except DockerException as error:
-        pytest.skip(f"no Docker engine answers: {error}")
+    except Exception as error:  # of which kind, only a package without types could tell
+        return str(error)
+    return ""
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +64,7 @@ def nats_url(engine: None) -> Iterator[str]:
         .with_command(COMPOSE["nats"]["command"])
         .with_volume_mapping(DEPLOY / "nats" / "nats.conf", "/etc/nats/nats.conf")
         .with_exposed_ports(4222)
-        .waiting_for(
-            LogMessageWaitStrategy("Server is ready").with_startup_timeout(START_SECONDS)
-        )
+        .waiting_for(LogMessageWaitStrategy("Server is ready").with_startup_timeout(START_SECONDS))
     )
     with container as nats:
         yield f"nats://{nats.get_container_host_ip()}:{nats.get_exposed_port(4222)}"
@@ -84,16 +94,17 @@ async def container_bus(nats_url: str) -> AsyncIterator[Bus]:
     await bus.close()
 
 
+@pytest.mark.docker
 async def test_the_bus_works_on_a_nats_container(container_bus: Bus) -> None:
     await check_bus(container_bus)
 
 
+@pytest.mark.docker
 async def test_telemetry_keeps_everything_on_a_clickhouse_server(
     container_bus: Bus, nats_url: str, clickhouse_url: str, tmp_path: Path
 ) -> None:
-    async with telemetry(nats_url, tmp_path, clickhouse_url=clickhouse_url):
+    async with telemetry(nats_url, tmp_path / "unused", clickhouse_url=clickhouse_url):
         await check_telemetry(container_bus)
-    assert list(tmp_path.iterdir()) == []
 
 
 async def test_the_same_checks_hold_without_containers(
@@ -118,15 +129,18 @@ async def check_bus(bus: Bus) -> None:
     made = Work(
         stream="ROWS", subjects=("rows.*.received.*",), durable="worker", handler=pass_on, group=4
     )
-    sent = [_rows("received", at) for at in range(10)]
-    async with running_work(bus, made):
-        assert await bus.publish(sent) == [False] * 10
-        assert await bus.publish(sent[:3]) == [True] * 3
+    sent = [_rows(at) for at in range(10)]
+    working = asyncio.create_task(bus.work(made))
+    assert await bus.publish(sent) == [False] * 10
+    assert await bus.publish(sent[:3]) == [True] * 3
 
-        async def all_there() -> bool:
-            return len(await rows_held(bus, "ROWS", subjects.rows(MODEL, "valid"))) == 100
+    async def all_there() -> bool:
+        return len(await rows_held(bus, "ROWS", subjects.rows(MODEL, "valid"))) == 100
 
-        await eventually(all_there, "all rows are passed on")
+    await eventually(all_there, "all rows are passed on")
+    bus.stopping.set()
+    await working
+    bus.stopping.clear()
 
     async def echo(request: Request) -> Reply:
         return Reply(payload=request.payload)
@@ -149,7 +163,7 @@ async def check_telemetry(bus: Bus) -> None:
             scored_batch(100, 100 * at),
             kind="scored",
             source="test",
-            msg_id=f"scored:{at // 2}:{at % 2}",
+            msg_id=f"scored:{at}",
         )
         for at in range(6)
     ]
@@ -160,11 +174,11 @@ async def check_telemetry(bus: Bus) -> None:
     assert found == [{"ids": 600}]
 
 
-def _rows(state: str, at: int) -> Outgoing:
+def _rows(at: int) -> Outgoing:
     return batch_message(
         subjects.rows(MODEL, "received"),
         scored_batch(10, 10 * at),
-        kind=f"rows.{state}",
+        kind="rows.received",
         source="test",
         msg_id=f"rows:{at}",
     )

@@ -26,7 +26,7 @@ from driftloop.contracts.headers import ARROW, INPUT, MSGPACK
 from driftloop.contracts.requests import Prediction, PredictRequest
 from driftloop.contracts.state import ModelState
 from driftloop.inference.app import wire
-from driftloop.inference.settings import Inference
+from driftloop.inference.settings import InferenceSettings
 from driftloop.inference.versions import Versions
 from driftloop.local.nats import NatsServer, free_port
 from driftloop.modelspec.spec import Registered, Spec
@@ -57,7 +57,7 @@ class Running(NamedTuple):
 @contextlib.asynccontextmanager
 async def running(url: str, **settings: Any) -> AsyncIterator[Running]:
     bus = await Bus.open(url, "inference", layout=Layout())
-    wired = await wire(Inference(nats_url=url, **{"refresh_seconds": 0.2, **settings}), bus)
+    wired = await wire(InferenceSettings(nats_url=url, **{"refresh_seconds": 0.2, **settings}), bus)
     tasks = [asyncio.create_task(task) for task in wired.tasks]
     await bus.start()
     assert wired.http is not None

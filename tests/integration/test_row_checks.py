@@ -15,7 +15,7 @@ from driftloop.modelspec.rows import from_dicts
 from driftloop.runtime import metrics
 from driftloop.runtime.service import Service, Wired
 from driftloop.validation.handlers import RowChecks
-from driftloop.validation.settings import Validation
+from driftloop.validation.settings import ValidationSettings
 from tests.support.flows import (
     eventually,
     held,
@@ -31,7 +31,7 @@ VALID = subjects.rows("rain", "valid")
 QUARANTINED = subjects.rows("rain", "quarantined")
 
 
-async def wire(settings: Validation, bus: Bus) -> Wired:
+async def wire(settings: ValidationSettings, bus: Bus) -> Wired:
     """The row half of validation alone."""
     checks = RowChecks(bus, settings.batch_bytes)
     work = Work(
@@ -44,7 +44,7 @@ async def wire(settings: Validation, bus: Bus) -> Wired:
     return Wired(tasks=[bus.work(work)])
 
 
-SERVICE = Service(name="validation", settings=Validation, wire=wire)
+SERVICE = Service(name="validation", settings=ValidationSettings, wire=wire)
 
 
 @pytest.fixture

@@ -50,6 +50,7 @@ class Up:
         ports = ["--port-base", str(self.base), "--nats-port", str(self.nats_port)]
         specs = [part for path in self._specs for part in ("--spec", str(path))]
         with (self.data / "up.log").open("ab") as out:
+            self._began = out.tell()
             self.process = subprocess.Popen(
                 [*COMMAND, "up", "--data", str(self.data), *ports, *specs],
                 env=environment_of_child({"PYTHONPATH": os.pathsep.join(sys.path)}),
@@ -69,8 +70,8 @@ class Up:
             await asyncio.sleep(0.05)
 
     def said(self) -> str:
-        """What it has printed."""
-        return (self.data / "up.log").read_text()
+        """What it has printed since it was started."""
+        return (self.data / "up.log").read_bytes()[self._began :].decode()
 
     def processes(self) -> list[psutil.Process]:
         """It and all it has started."""

@@ -3,11 +3,11 @@
 from driftloop.bus.bus import Bus
 from driftloop.console.handlers import Console
 from driftloop.console.http import create_app
-from driftloop.console.settings import Settings
+from driftloop.console.settings import ConsoleSettings
 from driftloop.runtime.service import Service, Wired
 
 
-async def wire(settings: Settings, bus: Bus) -> Wired:
+async def wire(settings: ConsoleSettings, bus: Bus) -> Wired:
     """What the console hears, and its pages."""
     console = Console(bus, settings)
     return Wired(
@@ -16,4 +16,4 @@ async def wire(settings: Settings, bus: Bus) -> Wired:
     )
 
 
-SERVICE = Service(name="console", settings=Settings, wire=wire)
+SERVICE = Service(name="console", settings=ConsoleSettings, wire=wire)

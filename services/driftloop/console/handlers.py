@@ -12,7 +12,7 @@ from driftloop.bus.messages import Delivered
 from driftloop.console.domain.board import Board
 from driftloop.console.domain.view import View, view
 from driftloop.console.hub import Hub
-from driftloop.console.settings import Settings
+from driftloop.console.settings import ConsoleSettings
 from driftloop.contracts import codec, requests, subjects
 from driftloop.contracts.errors import DriftloopError, Reject
 from driftloop.contracts.facts import Fact, fact
@@ -30,7 +30,7 @@ _UNREAD = metrics.counter("console_unread", "Messages the console could not read
 class Console:
     """The board, kept up to date, and the pages that watch it."""
 
-    def __init__(self, bus: Bus, settings: Settings) -> None:
+    def __init__(self, bus: Bus, settings: ConsoleSettings) -> None:
         self._bus = bus
         self._settings = settings
         self.board = Board(settings.events_kept, settings.points_kept)

@@ -3,7 +3,7 @@
 from driftloop.runtime.settings import Shared
 
 
-class Settings(Shared, frozen=True, kw_only=True):
+class ConsoleSettings(Shared, frozen=True, kw_only=True):
     """What the console remembers, and how often it says so."""
 
     events_kept: int = 500

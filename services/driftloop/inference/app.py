@@ -7,12 +7,12 @@ from driftloop.bus.work import Work
 from driftloop.inference.handlers import Scoring
 from driftloop.inference.http import create_app
 from driftloop.inference.predict import Predictor
-from driftloop.inference.settings import Inference
+from driftloop.inference.settings import InferenceSettings
 from driftloop.inference.versions import Versions
 from driftloop.runtime.service import Service, Wired
 
 
-async def wire(settings: Inference, bus: Bus) -> Wired:
+async def wire(settings: InferenceSettings, bus: Bus) -> Wired:
     """Hear stage changes, valid rows and requests."""
     versions = Versions(bus, Artifacts(bus), settings.sessions)
     scoring = Scoring(bus, versions, settings.shadow_seconds)
@@ -44,4 +44,4 @@ async def wire(settings: Inference, bus: Bus) -> Wired:
     )
 
 
-SERVICE = Service(name="inference", settings=Inference, wire=wire)
+SERVICE = Service(name="inference", settings=InferenceSettings, wire=wire)

@@ -7,7 +7,7 @@ from msgspec import Meta
 from driftloop.runtime.settings import Shared
 
 
-class Inference(Shared, frozen=True, kw_only=True):
+class InferenceSettings(Shared, frozen=True, kw_only=True):
     """Settings of the inference service."""
 
     shadow_seconds: Annotated[float, Meta(gt=0)] = 0.25

@@ -9,11 +9,11 @@ from driftloop.contracts.requests import BATCH_ID
 from driftloop.ingest.handlers import Intake, What, counted
 from driftloop.ingest.http import create_app
 from driftloop.ingest.pressure import Lag, Room
-from driftloop.ingest.settings import Ingest
+from driftloop.ingest.settings import IngestSettings
 from driftloop.runtime.service import Service, Wired
 
 
-async def wire(settings: Ingest, bus: Bus) -> Wired:
+async def wire(settings: IngestSettings, bus: Bus) -> Wired:
     """Hear rows and labels over HTTP and NATS; watch how far validation is behind."""
     lag = Lag(bus, settings.max_lag, settings.lag_seconds)
     room = Room(settings.held_bytes)
@@ -39,4 +39,4 @@ async def wire(settings: Ingest, bus: Bus) -> Wired:
     return Wired(tasks=[lag.watch()], http=http)
 
 
-SERVICE = Service(name="ingest", settings=Ingest, wire=wire)
+SERVICE = Service(name="ingest", settings=IngestSettings, wire=wire)

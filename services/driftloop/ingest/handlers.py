@@ -21,7 +21,7 @@ from driftloop.ingest import bodies
 from driftloop.ingest.domain.labels import labels
 from driftloop.ingest.domain.rows import named, pieces
 from driftloop.ingest.pressure import Lag
-from driftloop.ingest.settings import Ingest
+from driftloop.ingest.settings import IngestSettings
 from driftloop.ingest.sharing import Brought, Shared
 from driftloop.modelspec.rows import check_names, from_dicts
 from driftloop.modelspec.spec import Spec
@@ -59,7 +59,7 @@ class Intake:
     """What both doors, HTTP and NATS, lead to."""
 
     def __init__(
-        self, bus: Bus, settings: Ingest, lag: Lag, clock: Callable[[], float] = time.time
+        self, bus: Bus, settings: IngestSettings, lag: Lag, clock: Callable[[], float] = time.time
     ) -> None:
         self._bus = bus
         self._settings = settings

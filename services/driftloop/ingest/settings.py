@@ -7,7 +7,7 @@ from msgspec import Meta
 from driftloop.runtime.settings import Shared
 
 
-class Ingest(Shared, frozen=True, kw_only=True):
+class IngestSettings(Shared, frozen=True, kw_only=True):
     """Settings of the ingest service."""
 
     max_body: Annotated[int, Meta(ge=1024)] = 16 << 20

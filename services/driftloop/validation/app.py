@@ -7,10 +7,10 @@ from driftloop.runtime.service import Service, Wired
 from driftloop.validation.handlers import RowChecks
 from driftloop.validation.live import LiveGates
 from driftloop.validation.offline import OfflineGate
-from driftloop.validation.settings import Validation
+from driftloop.validation.settings import ValidationSettings
 
 
-async def wire(settings: Validation, bus: Bus) -> Wired:
+async def wire(settings: ValidationSettings, bus: Bus) -> Wired:
     """Hears received rows, candidates and, for their shadows, outcomes; says rows and verdicts."""
     checks = RowChecks(bus, settings.batch_bytes)
     received = Work(
@@ -26,4 +26,4 @@ async def wire(settings: Validation, bus: Bus) -> Wired:
     return Wired(tasks=[bus.work(received), LiveGates(bus).run()], close=gate.close)
 
 
-SERVICE = Service(name="validation", settings=Validation, wire=wire)
+SERVICE = Service(name="validation", settings=ValidationSettings, wire=wire)

@@ -7,7 +7,7 @@ from msgspec import Meta
 from driftloop.runtime.settings import Shared
 
 
-class Validation(Shared, frozen=True, kw_only=True):
+class ValidationSettings(Shared, frozen=True, kw_only=True):
     """Settings of the validation service."""
 
     group: Annotated[int, Meta(ge=1, le=1024)] = 16

@@ -2,17 +2,17 @@ import msgspec
 import pytest
 
 from driftloop.contracts.errors import InvalidInput
-from driftloop.inference.settings import Inference
+from driftloop.inference.settings import InferenceSettings
 from driftloop.runtime.settings import PORTS, SERVICES, Shared, load, variables
 
 
 def test_without_variables_the_defaults_hold() -> None:
-    assert load(Inference, "inference", {}) == Inference(port=PORTS["inference"])
+    assert load(InferenceSettings, "inference", {}) == InferenceSettings(port=PORTS["inference"])
 
 
 def test_a_variable_of_the_service_wins_over_a_shared_one() -> None:
     found = load(
-        Inference,
+        InferenceSettings,
         "inference",
         {
             "DRIFTLOOP_INFERENCE_PORT": "9",
@@ -32,7 +32,7 @@ def test_variables_of_other_services_are_not_ours_to_judge() -> None:
 @pytest.mark.parametrize("name", ["DRIFTLOOP_NATS_ULR", "DRIFTLOOP_INFERENCE_SHADOWS"])
 def test_a_misspelt_variable_is_an_error_that_says_what_there_is(name: str) -> None:
     with pytest.raises(InvalidInput, match=f"{name}: '1' is not a setting of inference") as caught:
-        load(Inference, "inference", {name: "1"})
+        load(InferenceSettings, "inference", {name: "1"})
     assert "DRIFTLOOP_INFERENCE_SHADOW_SECONDS" in str(caught.value)
 
 
@@ -42,7 +42,7 @@ def test_a_misspelt_variable_is_an_error_that_says_what_there_is(name: str) -> N
 )
 def test_a_value_of_the_wrong_type_or_size_is_an_error(name: str, value: str) -> None:
     with pytest.raises(InvalidInput, match=r"settings of inference: Expected .*" + name.lower()):
-        load(Inference, "inference", {f"DRIFTLOOP_INFERENCE_{name}": value})
+        load(InferenceSettings, "inference", {f"DRIFTLOOP_INFERENCE_{name}": value})
 
 
 def test_every_service_has_a_port_of_its_own() -> None:
@@ -51,7 +51,7 @@ def test_every_service_has_a_port_of_its_own() -> None:
 
 
 def test_every_variable_of_a_service_is_read() -> None:
-    fields = msgspec.structs.asdict(Inference(port=1))
-    names = dict(zip(variables(Inference, "inference"), fields, strict=False))
-    assert set(names) == set(variables(Inference, "inference"))
+    fields = msgspec.structs.asdict(InferenceSettings(port=1))
+    names = dict(zip(variables(InferenceSettings, "inference"), fields, strict=False))
+    assert set(names) == set(variables(InferenceSettings, "inference"))
     assert len(names) == len(fields)
