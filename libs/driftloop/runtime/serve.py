@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from importlib.abc import MetaPathFinder
 
 import psutil
 import uvloop
@@ -29,6 +30,18 @@ PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)  # looked up before a fork, where little is safe to do
 
 
+class WithoutPandas(MetaPathFinder):
+    """Keeps pyarrow from importing pandas, which no service needs, at its first list of values.
+
+    That takes half a second of the first batch, and 45 MB of each process for good.
+    """
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        """Say that pandas is not there."""
+        if fullname == "pandas":
+            raise ModuleNotFoundError("pandas is kept out of services", name=fullname)
+
+
 def main(service: Service[S]) -> None:
     """Run the service until SIGTERM or SIGINT; the process's exit code says how it ended."""
     try:
@@ -37,8 +50,7 @@ def main(service: Service[S]) -> None:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from error
     logs.configure(service.name, settings.log_level, settings.log_format)
-    # pyarrow would import pandas at the first array made of a list: 45 MB and half a second, unused.
-    sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]  # None: cannot be imported
+    sys.meta_path.insert(0, WithoutPandas())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         raise SystemExit(runner.run(_run(service, settings)))
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Final, Literal
+from weakref import WeakValueDictionary
 
 import pyarrow as pa
 
@@ -66,6 +67,7 @@ class Intake:
         self._lag = lag
         self._clock = clock
         carried = bus.connection.nc.max_payload // 2  # leaves room for the schema
+        self._turns: WeakValueDictionary[tuple[What, str], asyncio.Lock] = WeakValueDictionary()
         self._most = (settings.batch_rows, min(settings.batch_bytes, carried))
         self._rows = Shared(self._publish_rows, *self._most, settings.queue_rows)
         self._label_batches = Shared(self._publish_labels, *self._most, settings.queue_rows)
@@ -77,18 +79,27 @@ class Intake:
 
         `key` is the producer's id of the batch: sent again under it, a batch is stored once.
         """
+        kind = bodies.kind_of(content_type)
+        if not key and kind in bodies.OBJECTS and len(body) <= JOINED_BYTES:
+            return await self._join(what, await self._spec(what, model), kind, body)
+        # One after the other: batches of a model lie in the log in the order in which they came.
+        turn = self._turns.setdefault((what, model), asyncio.Lock())
+        async with turn:
+            return await self._accept(what, await self._spec(what, model), kind, body, key)
+
+    async def _spec(self, what: What, model: str) -> Spec:
         spec = (await self._bus.spec(model)).spec
         if what == "rows":
             self._lag.check()
-        kind = bodies.kind_of(content_type)
-        if not key and kind in bodies.OBJECTS and len(body) <= JOINED_BYTES:
-            return await self._join(what, spec, kind, body)
+        return spec
+
+    async def _accept(self, what: What, spec: Spec, kind: str, body: bytes, key: str) -> Accepted:
         batch = _check_key(key) if key else new_id()
         if len(body) <= INLINE_BYTES:
             parts = self._parts(what, spec, kind, body, batch)
         else:
             parts = await asyncio.to_thread(self._parts, what, spec, kind, body, batch)
-        duplicate = await self._publish(what, model, batch, parts)
+        duplicate = await self._publish(what, spec.name, batch, parts)
         return Accepted(accepted=_rows(parts), duplicate=duplicate, batch=batch)
 
     def _parts(
