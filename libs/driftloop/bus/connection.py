@@ -1,13 +1,12 @@
 """One NATS connection a process: reconnects for ever, and says why it is not ready."""
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
-from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
 log = logging.getLogger(__name__)
@@ -15,8 +14,8 @@ log = logging.getLogger(__name__)
 CONNECT_SECONDS = 5.0
 CLOSE_SECONDS = 5.0
 PENDING_BYTES = 64 << 20
-BROKEN = (NatsError, OSError, RuntimeError)
-"""What leaving over a dead line may raise: uvloop's transport has a `RuntimeError` for it."""
+END_SECONDS = 1.0
+CANCELLATIONS = 5
 
 
 class Connection:
@@ -74,14 +73,9 @@ class Connection:
         self._stopping = True
         if self._client is None or self._client.is_closed:
             return
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self.broker.stop()
-        except BROKEN as error:  # the broker is away: there is nobody to drain to
-            log.warning("nats: left without draining: %s", error)
-            with contextlib.suppress(*BROKEN):
-                async with asyncio.timeout(1.0):
-                    await self._client.close()
+        if not await _ended(self.broker.stop(), CLOSE_SECONDS):
+            log.warning("nats: left without draining")  # the broker is away: nobody to drain to
+            await _ended(self._client.close(), END_SECONDS)
 
     async def _error(self, error: Exception) -> None:
         if "permissions violation" in str(error).lower():
@@ -97,3 +91,23 @@ class Connection:
         if not self._stopping and self._on_closed is not None:
             log.error("nats: connection closed for good")
             self._on_closed()
+
+
+async def _ended(leaving: Coroutine[Any, Any, None], seconds: float) -> bool:
+    """Whether leaving went well within `seconds`; if it has not ended then, it is made to.
+
+    Over a dead line the client may raise nearly anything or wait for ever, and it takes one
+    cancellation for its own, so that it has to be told again.
+    """
+    task = asyncio.create_task(leaving)
+    await asyncio.wait([task], timeout=seconds)
+    for _ in range(CANCELLATIONS):
+        if task.done():
+            break
+        task.cancel()
+        await asyncio.wait([task], timeout=0.2)
+    if task.cancelled() or not task.done():
+        return False
+    if error := task.exception():
+        log.warning("nats: %s", error)
+    return error is None

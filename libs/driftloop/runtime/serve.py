@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import time
-from importlib.abc import MetaPathFinder
 
 import psutil
 import uvloop
@@ -25,21 +24,10 @@ from driftloop.runtime.settings import Shared, load
 log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 10.0
+LAST_SECONDS = 15
 CONNECT_SECONDS = 60.0
 PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)  # looked up before a fork, where little is safe to do
-
-
-class WithoutPandas(MetaPathFinder):
-    """Keeps pyarrow from importing pandas, which no service needs, at its first list of values.
-
-    That takes half a second of the first batch, and 45 MB of each process for good.
-    """
-
-    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
-        """Say that pandas is not there."""
-        if fullname == "pandas":
-            raise ModuleNotFoundError("pandas is kept out of services", name=fullname)
 
 
 def main(service: Service[S]) -> None:
@@ -50,7 +38,6 @@ def main(service: Service[S]) -> None:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from error
     logs.configure(service.name, settings.log_level, settings.log_format)
-    sys.meta_path.insert(0, WithoutPandas())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         raise SystemExit(runner.run(_run(service, settings)))
 
@@ -154,6 +141,7 @@ def usage(process: psutil.Process) -> tuple[int, float]:
 
 async def _drain(bus: Bus, wired: Wired, http: HttpServer, tasks: list[asyncio.Task[None]]) -> None:
     """Finish what is under way, within `DRAIN_SECONDS`."""
+    signal.alarm(LAST_SECONDS)  # ends the process if a library does not let go of the event loop
     try:
         async with asyncio.timeout(DRAIN_SECONDS):
             bus.stopping.set()

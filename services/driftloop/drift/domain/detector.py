@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from river.drift import ADWIN
 
-from driftloop.drift.domain.adwin import Adwin
 from driftloop.drift.domain.places import Places
 from driftloop.drift.domain.recent import Recent
 from driftloop.drift.domain.scale import Scale
@@ -42,7 +42,7 @@ class Detector:
         only_up: bool = False,
     ) -> None:
         self.name = name
-        self._adwin = Adwin(delta=delta, clock=CLOCK)
+        self._adwin = ADWIN(delta=delta, clock=CLOCK)
         self._reference = reference
         self._only_up = only_up
         self._make_scale = scale
