@@ -25,7 +25,7 @@ NatsPort = Annotated[int, typer.Option(min=1, max=65_535, help="Port of the embe
 
 Shuffle = Annotated[bool, typer.Option("--shuffle", help="The control: rows in random order.")]
 Rows = Annotated[int | None, typer.Option(min=0, help="Only the first rows; 0 is all.")]
-DemoData = Annotated[Path | None, typer.Option(help="Folder to keep; else one that is removed.")]
+DemoData = Annotated[Path | None, typer.Option(help="Folder of the log; kept to look around.")]
 Report = Annotated[Path | None, typer.Option(help="Where the report goes.")]
 Plot = Annotated[Path | None, typer.Option(help="Where the plot goes.")]
 Hold = Annotated[bool | None, typer.Option(help="Hold the replay while a model is made.")]

@@ -14,8 +14,8 @@ class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Replay only the first so many rows (0: all)."""
     bootstrap_rows: int = 25_000
     """Labelled rows before the first model is trained."""
-    data: Path | None = None
-    """Folder for streams and tables (None: a temporary one, removed at the end)."""
+    data: Path = Path(".driftloop/demo")
+    """Folder of the log and the tables; that of an earlier demo is emptied first."""
     report: Path = Path("demo-report.json")
     plot: Path | None = Path("demo-report.png")
     slice_hours: float = 3.0

@@ -5,7 +5,6 @@ import json
 import logging
 import shutil
 import signal
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,14 @@ from rich.live import Live
 
 from driftloop.bus.bus import Bus
 from driftloop.client.client import Client
-from driftloop.contracts.errors import DriftloopError
+from driftloop.contracts.errors import DriftloopError, InvalidInput
 from driftloop.local.demo import plot, report
 from driftloop.local.demo.options import DemoOptions
 from driftloop.local.demo.replay import Replay, Stalled
 from driftloop.local.demo.view import View, plain
 from driftloop.local.demo.watch import Watch
 from driftloop.local.flights import load_flights
+from driftloop.local.nats import require_free
 from driftloop.local.system import System
 from driftloop.local.up import register
 from driftloop.modelspec import check
@@ -31,6 +31,7 @@ from driftloop.modelspec.spec import Spec
 console = Console(highlight=False)
 
 DRAIN_SECONDS = 60.0
+DEFAULT_URL = "nats://127.0.0.1:4222"
 PLAIN_SECONDS = 5.0
 LIVE_SECONDS = 0.25
 DURABLES = (
@@ -46,14 +47,39 @@ DURABLES = (
 def run_demo(options: DemoOptions) -> int:
     """The whole demo; returns the exit code: 0 if everything is accounted for."""
     logging.basicConfig(level="WARNING", format="%(message)s")
-    folder = options.data or Path(tempfile.mkdtemp(prefix="driftloop-demo-"))
     try:
-        return asyncio.run(_main(options, System(folder, base_port=0, nats_port=0)))
+        _fresh(options.data)
+        return asyncio.run(_main(options, _system(options.data)))
+    except InvalidInput as error:
+        console.print(f"[red]error:[/] {error}")
+        return 2
     except KeyboardInterrupt:
         return 130
-    finally:
-        if options.data is None:
-            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fresh(folder: Path) -> None:
+    """An empty folder for the demo; only what an earlier demo left is removed."""
+    marker = folder / "demo"
+    if marker.exists():
+        shutil.rmtree(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise InvalidInput(
+            f"data: {folder} holds other files; accepted: an empty folder, or that of a demo"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    marker.write_text("The log and the tables of `driftloop demo`.\n")
+
+
+def _system(folder: Path) -> System:
+    """On the usual ports where they are free, so that `driftloop why flights` finds it."""
+    system = System(folder)
+    ports = [system.nats.port, *(child.port for child in system.children.values())]
+    try:
+        for port in ports:
+            require_free("127.0.0.1", port, "a port", seconds=0.0)
+    except RuntimeError:
+        return System(folder, base_port=0, nats_port=0)
+    return system
 
 
 def flights_spec(options: DemoOptions) -> Spec:
@@ -74,6 +100,7 @@ async def _main(options: DemoOptions, system: System) -> int:
         with console.status("starting NATS and nine services"):
             await system.start()
         console.print(f"nine services are ready; live console: {system.http('console')}")
+        console.print(f"in another terminal: driftloop why flights{_url(system)}", style="dim")
         return await replay(options, system)
     except asyncio.CancelledError:
         console.print("interrupted, stopping everything")
@@ -83,6 +110,11 @@ async def _main(options: DemoOptions, system: System) -> int:
         return 3
     finally:
         await system.stop()
+
+
+def _url(system: System) -> str:
+    """What the commands need to be told, when the usual port was taken."""
+    return "" if system.url == DEFAULT_URL else f" --url {system.url}"
 
 
 async def replay(options: DemoOptions, system: System) -> int:
@@ -114,6 +146,7 @@ async def replay(options: DemoOptions, system: System) -> int:
     finally:
         await bus.close()
     _write(options, watch, made)
+    console.print(f"to look around: driftloop up --data {options.data}, then driftloop why flights")
     return 0 if made["accounting_closes"] else 1
 
 
