@@ -138,7 +138,7 @@ async def test_an_infinite_number_in_json_is_seen_for_what_it_is(doors: Doors) -
     assert (await doors.rows(number)).status_code == 202
     assert "x: inf" in await _reason(doors, "1e999")
     question = b'{"x": 1e999, "y": 0, "place": "hill"}'
-    _refused(await doors.predict(question), 400, "out of range", "accepted")
+    _refused(await doors.predict(question), 422, "x: inf", "is infinite", "accepted")
 
 
 async def test_rows_of_an_unknown_model_are_refused(doors: Doors) -> None:

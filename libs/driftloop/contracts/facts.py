@@ -90,8 +90,7 @@ def _concluded(event: e.ShadowConcluded) -> str:
     return (
         f"version {event.version} ({event.role}) is {event.verdict} {against}"
         f" version {event.champion}: loss difference {event.mean:+.4f},"
-        f" interval {event.lower:+.4f} to {event.upper:+.4f} on {event.rows:,} paired rows;"
-        f" {event.reason}"
+        f" interval {event.lower:+.4f} to {event.upper:+.4f} on {event.rows:,} paired rows"
     )
 
 

@@ -1,5 +1,6 @@
 """Rows as producers have them into a batch of plain columns; no value is judged here."""
 
+import json
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -20,6 +21,23 @@ _EXACT: Final = 2.0**53
 MOST_COLUMNS: Final = 2_000
 MOST_NAME: Final = 256
 """Characters of a column's name."""
+
+
+def lenient_json(text: bytes) -> Any:
+    """JSON whose numbers may be beyond every float, such as 1e999: these are read as infinite.
+
+    The contract then tells which field of which row it was. Raises `ValueError`.
+    """
+    return json.loads(text, parse_int=_integer, parse_constant=_no_constant)
+
+
+def _integer(digits: str) -> int | float:
+    """Python refuses to read integers of thousands of digits, which no column holds anyway."""
+    return int(digits) if len(digits) < 400 else float(digits)
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
 
 
 def from_dicts(rows: Sequence[Mapping[str, object]]) -> pa.RecordBatch:

@@ -23,7 +23,7 @@ from driftloop.inference.domain.prediction import (
 from driftloop.inference.run import INLINE_ROWS, run
 from driftloop.inference.versions import Champion, Versions
 from driftloop.modelspec.contract import Contract
-from driftloop.modelspec.rows import from_dicts
+from driftloop.modelspec.rows import from_dicts, lenient_json
 from driftloop.modelspec.spec import Registered, Spec
 from driftloop.runtime import metrics
 from driftloop.runtime.problems import UnsupportedType
@@ -147,6 +147,8 @@ def _read(contract: Contract, kind: str, body: bytes) -> Matrix:
     decode = msgspec.json.decode if kind == JSON else msgspec.msgpack.decode
     try:
         given = decode(body)
+    except msgspec.ValidationError:  # a number beyond every float: the contract names its field
+        given = lenient_json(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Reject(f"body: not {kind} ({error}); accepted: rows as objects") from error
     return model_input(contract, from_dicts(_rows(given)))

@@ -1,6 +1,5 @@
 """Bodies in the four formats as batches of columns; an error says where the body is wrong."""
 
-import json
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -11,7 +10,7 @@ from driftloop.contracts import batches
 from driftloop.contracts.errors import InvalidInput, Reject
 from driftloop.contracts.headers import ARROW
 from driftloop.contracts.ipc import refuse_compressed
-from driftloop.modelspec.rows import from_dicts
+from driftloop.modelspec.rows import from_dicts, lenient_json
 from driftloop.runtime.problems import TooLarge, UnsupportedType
 
 JSON: Final = "application/json"
@@ -133,7 +132,7 @@ def _one(text: bytes, where: str) -> Row:
         return _row.decode(text)
     except msgspec.ValidationError as error:
         if "out of range" in str(error):
-            made: Row = json.loads(text, parse_int=_integer)
+            made: Row = lenient_json(text)
             return made
         shown = text.strip()[:80].decode("utf-8", "replace")
         raise InvalidInput(
@@ -141,11 +140,6 @@ def _one(text: bytes, where: str) -> Row:
         ) from error
     except _UNREADABLE as error:
         raise _not_json(text, where, error) from error
-
-
-def _integer(digits: str) -> int | float:
-    """Python refuses to read integers of thousands of digits, which no column holds anyway."""
-    return int(digits) if len(digits) < 400 else float(digits)
 
 
 def _not_json(text: bytes, where: str, error: Exception) -> Reject:
