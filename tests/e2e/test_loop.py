@@ -159,8 +159,7 @@ async def test_the_champion_answers_over_http_nats_and_the_command_line(replayed
 
 async def test_all_services_idle_together_keep_within_their_memory(replayed: Replayed) -> None:
     processes = replayed.up.processes()
-    # Proportional set size: pages that several processes share are resident once.
-    resident = sum(process.memory_full_info().pss for process in processes)
+    resident = sum(process.memory_info().rss for process in processes)
     print(f"{resident >> 20} MiB resident in {len(processes)} processes")  # noqa: T201
 
     assert resident < IDLE_BYTES
