@@ -70,8 +70,6 @@ class Deferred(msgspec.Struct, frozen=True, kw_only=True):
     since_time: int
     data_time: int
     attempt: int = 1
-    not_before: int = 0
-    """On the clock of the data: when the cool-down is over."""
 
 
 class ModelState(msgspec.Struct, frozen=True, kw_only=True):

@@ -72,14 +72,19 @@ def on_trigger(decision: Decision, trigger: Fired) -> None:
         return
     if trigger.trigger == "new_data":
         on_clock(decision, trigger.data_time)  # an alarm that waits goes first
-    not_before = state.last_run_data_time + durations.milliseconds(spec.triggers.cooldown)
-    cooling = trigger.trigger != "operator" and trigger.data_time < not_before
+    cooling = trigger.trigger != "operator" and _cooling(decision, trigger.data_time)
     if decision.state.run is None and not cooling:
         start(decision, trigger)
     elif trigger.trigger in ("drift", "degraded", "operator"):
-        _defer(decision, trigger, not_before)
+        _defer(decision, trigger)
     else:
         _decline(decision, trigger, "the cool-down is on" if cooling else "a run is in progress")
+
+
+def _cooling(decision: Decision, data_time: int) -> bool:
+    """Whether the cool-down since the last run is on, by the clock of the data."""
+    cooldown = durations.milliseconds(decision.spec.triggers.cooldown)
+    return data_time < decision.state.last_run_data_time + cooldown
 
 
 def _champion_since(decision: Decision, stream: str) -> int:
@@ -116,7 +121,7 @@ def _decline(decision: Decision, trigger: Fired, reason: str) -> None:
     )
 
 
-def _defer(decision: Decision, trigger: Fired, not_before: int) -> None:
+def _defer(decision: Decision, trigger: Fired) -> None:
     """Keep the strongest case for a run: a degraded model before a drifted one, else the first."""
     kept = decision.state.deferred
     if kept is not None and not (kept.trigger == "drift" and trigger.trigger == "degraded"):
@@ -128,7 +133,6 @@ def _defer(decision: Decision, trigger: Fired, not_before: int) -> None:
         reason=trigger.reason,
         since_time=trigger.since_time,
         data_time=trigger.data_time,
-        not_before=not_before,
     )
     decision.change(deferred=deferred)
 
@@ -138,10 +142,7 @@ def on_clock(decision: Decision, data_time: int) -> None:
     waiting = decision.state.deferred
     if waiting is None or decision.state.run is not None:
         return
-    not_before = decision.state.last_run_data_time + durations.milliseconds(
-        decision.spec.triggers.cooldown
-    )
-    if waiting.trigger != "operator" and data_time < not_before:
+    if waiting.trigger != "operator" and _cooling(decision, data_time):
         return
     decision.change(deferred=None)
     number = f"attempt {waiting.attempt}" if waiting.attempt > 1 else "waited its turn"
