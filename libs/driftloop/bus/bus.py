@@ -15,6 +15,7 @@ from driftloop.bus.log import Log
 from driftloop.bus.messages import Outgoing, event_message, stat_message
 from driftloop.bus.provision import Layout, provision
 from driftloop.bus.publish import publish_all, publish_next
+from driftloop.bus.responder import Responder
 from driftloop.bus.work import Work, run_work
 from driftloop.contracts import codec
 from driftloop.contracts.errors import UnknownModel
@@ -107,6 +108,10 @@ class Bus:
     async def serve(self, subject: str, handler: requests.RequestHandler) -> None:
         """Answer requests."""
         await requests.serve(self.connection, subject, handler)
+
+    def responder(self) -> Responder:
+        """What answers requests at a high rate; `start` it with a subject and who hears them."""
+        return Responder(self.connection)
 
     async def ask(
         self,

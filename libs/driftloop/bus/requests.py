@@ -11,9 +11,11 @@ from nats.errors import NoRespondersError
 
 from driftloop.bus.connection import Connection
 from driftloop.contracts.errors import (
+    DeadlineExceeded,
     DriftloopError,
     InvalidInput,
     InvalidName,
+    NotLoaded,
     Overloaded,
     Reject,
     Retry,
@@ -25,7 +27,17 @@ log = logging.getLogger(__name__)
 ERROR = "dl-error"
 AT_ONCE = 64
 _KINDS: dict[str, type[DriftloopError]] = {
-    c.__name__: c for c in (InvalidInput, InvalidName, UnknownModel, Overloaded, Reject, Retry)
+    c.__name__: c
+    for c in (
+        DeadlineExceeded,
+        InvalidInput,
+        InvalidName,
+        NotLoaded,
+        Overloaded,
+        Reject,
+        Retry,
+        UnknownModel,
+    )
 }
 
 
@@ -115,6 +127,10 @@ async def ask(
     return Reply(payload=message.data, headers=got)
 
 
+def error_kind(error: DriftloopError) -> str:
+    """The name under which an error travels: its own, or that of the nearest base known here."""
+    return next((c.__name__ for c in type(error).__mro__ if c.__name__ in _KINDS), "DriftloopError")
+
+
 def _error(error: DriftloopError) -> Reply:
-    kind = next((c.__name__ for c in type(error).__mro__ if c.__name__ in _KINDS), "")
-    return Reply(payload=str(error).encode(), headers={ERROR: kind or "DriftloopError"})
+    return Reply(payload=str(error).encode(), headers={ERROR: error_kind(error)})

@@ -31,3 +31,11 @@ class InvalidInput(Reject):
 
 class Overloaded(Retry):
     """A bound is reached: the caller is to slow down and try again."""
+
+
+class NotLoaded(Retry):
+    """A model that was unloaded on purpose; it answers again after it is loaded."""
+
+
+class DeadlineExceeded(DriftloopError):
+    """The caller's deadline passed before its turn came."""
