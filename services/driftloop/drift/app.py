@@ -11,4 +11,4 @@ async def wire(settings: DriftSettings, bus: Bus) -> Wired:
     return Wired(tasks=[Drift(bus, settings).run()])
 
 
-SERVICE = Service(name="drift", settings=DriftSettings, wire=wire)
+SERVICE = Service(name="drift", settings=DriftSettings, wire=wire, unused=())
