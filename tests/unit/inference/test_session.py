@@ -3,7 +3,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from driftloop.inference.session import ModelRefused, Session
+from driftloop.inference import session as sessions
+from driftloop.inference.session import MANY, Cost, ModelRefused, Options, Session
 from tests.support.tiny_models import classifier, heavy_classifier, regressor, rows
 
 
@@ -93,3 +94,56 @@ def test_a_tensor_that_no_machine_holds_is_refused_by_the_trial_run() -> None:
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     with pytest.raises(ModelRefused):
         Session(made.SerializeToString(), 3, 3)
+
+
+def test_an_operator_of_onnxruntimes_own_is_refused_though_onnxruntime_would_run_it() -> None:
+    node = helper.make_node("Gelu", ["X"], ["Y"], domain="com.microsoft")
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 3]) for name in "XY"]
+    graph = helper.make_graph([node], "g", values[:1], values[1:])
+    opsets = [helper.make_opsetid("", 18)]  # its own set is not even imported
+    made = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    with pytest.raises(ModelRefused, match=r"operators of com\.microsoft"):
+        Session(made.SerializeToString(), 3, 3)
+
+
+def test_the_time_of_a_run_is_measured_when_a_session_is_made() -> None:
+    light = Session(classifier().onnx, 3, 2).cost
+    heavy = Session(heavy_classifier(trees=100).onnx, 3, 2).cost
+    assert 0 < light.one < heavy.many
+    assert light.many < heavy.many
+
+
+def test_the_time_of_rows_lies_on_the_line_through_both_measurements() -> None:
+    cost = Cost(one=10.0, many=520.0)
+    assert [cost.micros(rows) for rows in (1, 2, MANY)] == [10.0, 12.0, 520.0]
+    assert Cost(one=10.0, many=9.0).micros(10_000) == 10.0
+
+
+def test_the_memory_of_a_session_is_estimated_from_its_file() -> None:
+    small, large = classifier().onnx, heavy_classifier(trees=20).onnx
+    sizes = [Session(data, 3, 2).size for data in (small, large)]
+    assert sizes == [sessions.BASE_BYTES + 5 * len(data) for data in (small, large)]
+
+
+def test_without_cuda_a_session_runs_on_the_cpu_and_says_so_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    sessions._say_fallback.cache_clear()
+    for _ in range(2):
+        session = Session(classifier().onnx, 3, 2, Options(provider="cuda"))
+        assert session.provider == "cpu"
+    (said,) = caplog.messages
+    assert said.startswith("provider: onnxruntime has no cuda here")
+    assert said.endswith("models run on cpu")
+
+
+def test_a_provider_nobody_knows_is_refused() -> None:
+    with pytest.raises(ModelRefused, match="'tpu' is not known; accepted: cpu, cuda"):
+        Session(classifier().onnx, 3, 2, Options(provider="tpu"))
+
+
+def test_more_threads_give_the_same_answers() -> None:
+    model, matrix = heavy_classifier(trees=20), rows(500, 3)
+    one, two = (Session(model.onnx, 3, 2, Options(threads=n)).run(matrix) for n in (1, 2))
+    np.testing.assert_allclose(one, two, atol=1e-6)

@@ -1,49 +1,36 @@
+"""What is asked of shadows and what is taken; their processes are in integration/test_shadows."""
+
 import asyncio
-import threading
-import time
-from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
-import pytest
 from prometheus_client import REGISTRY
 
-from driftloop.inference.shadow import Shadow
-from driftloop.inference.shadows import ShadowAnswers, begin, finish
+from driftloop.inference.shadow import Down, Shadow
+from driftloop.inference.shadows import LATE_IN_A_ROW, ShadowAnswers, begin, finish
 from tests.support.tiny_models import Matrix, manifest, rows, spec
 
 SPEC = spec()
+FAR = 60.0
 
 
-class Faulty:
-    """A session that does on cue what a broken model does."""
+class Cued:
+    """A shadow whose answers come when the test says so."""
 
     def __init__(self) -> None:
-        self.hold = threading.Event()
-        self.hold.set()
-        self.error: Exception | None = None
-        self.value = 0.5
-        self.runs = 0
+        self.manifest = manifest(5, b"")
+        self.state = "up"
+        self.late = 0
+        self.jobs: list[asyncio.Future[Matrix]] = []
 
-    def run(self, matrix: Matrix) -> Matrix:
-        self.runs += 1
-        assert self.hold.wait(10)
-        if self.error is not None:
-            raise self.error
-        return np.full((len(matrix), 2), self.value, dtype=np.float32)
+    def begin(self, matrix: Matrix) -> asyncio.Future[Matrix] | None:
+        if self.state != "up" or (self.jobs and not self.jobs[-1].done()):
+            return None
+        self.jobs.append(asyncio.get_running_loop().create_future())
+        return self.jobs[-1]
 
-
-@pytest.fixture
-def faulty() -> Iterator[Faulty]:
-    made = Faulty()
-    yield made
-    made.hold.set()
-
-
-@pytest.fixture
-def shadow(faulty: Faulty) -> Iterator[Shadow]:
-    made = Shadow(manifest(5, b""), faulty)
-    yield made
-    made.close()
+    def answer(self, count: int = 3, width: int = 2, value: float = 0.5) -> None:
+        self.jobs[-1].set_result(np.full((count, width), value, dtype=np.float32))
 
 
 def dropped(reason: str) -> float:
@@ -51,73 +38,86 @@ def dropped(reason: str) -> float:
     return REGISTRY.get_sample_value("driftloop_shadow_dropped_rows_total", labels) or 0.0
 
 
-async def ask(
-    shadow: Shadow, count: int = 3, limit: float = 5.0, features: int = 3
-) -> ShadowAnswers:
+def ask(
+    shadow: Cued, limit: float = FAR, count: int = 3, features: int = 3
+) -> asyncio.Task[ShadowAnswers]:
+    """A question under way."""
     deadline = asyncio.get_running_loop().time() + limit
-    begun = begin([shadow], SPEC, rows(count, 0, features))
-    return await finish(begun, SPEC, count, deadline)
+    begun = begin([cast("Shadow", shadow)], SPEC, rows(count, 0, features))
+    return asyncio.ensure_future(finish(begun, SPEC, count, deadline))
 
 
-async def test_a_shadow_answers(shadow: Shadow) -> None:
-    for _ in range(3):
-        ((version, answers),) = await ask(shadow)
-        assert version == 5
-        assert answers is not None
-        np.testing.assert_array_equal(answers, np.full((3, 2), 0.5))
+async def test_a_shadow_answers() -> None:
+    shadow = Cued()
+    asked = ask(shadow)
+    shadow.answer()
+    ((version, answers),) = await asked
+    assert version == 5
+    assert answers is not None
+    np.testing.assert_array_equal(answers, np.full((3, 2), 0.5))
 
 
-async def test_a_sleeping_shadow_is_waited_for_once_and_then_skipped(
-    shadow: Shadow, faulty: Faulty
-) -> None:
-    late, busy = dropped("late"), dropped("busy")
-    faulty.hold.clear()
-    began = time.monotonic()
-    assert await ask(shadow, limit=0.05) == [(5, None)]
-    assert 0.04 < time.monotonic() - began < 1.0
-    began = time.monotonic()
-    assert await ask(shadow, limit=5.0) == [(5, None)]
-    assert time.monotonic() - began < 1.0, "a busy shadow was waited for"
-    assert (dropped("late") - late, dropped("busy") - busy) == (3, 3)
-    assert faulty.runs == 1, "the queue of a busy shadow grew"
-
-
-async def test_a_shadow_that_was_late_answers_again_when_it_is_free(
-    shadow: Shadow, faulty: Faulty
-) -> None:
-    faulty.hold.clear()
-    assert await ask(shadow, limit=0.01) == [(5, None)]
-    faulty.hold.set()
-    for _ in range(500):
-        if (await ask(shadow))[0][1] is not None:
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("the shadow never became free")
-
-
-async def test_a_raising_shadow_is_null_and_goes_on(shadow: Shadow, faulty: Faulty) -> None:
-    before = dropped("failed")
-    faulty.error = RuntimeError("broken")
+async def test_a_busy_shadow_is_not_waited_for() -> None:
+    shadow, before = Cued(), dropped("busy")
+    assert await ask(shadow, limit=0.0) == [(5, None)]
     assert await ask(shadow) == [(5, None)]
-    faulty.error = None
-    assert (await ask(shadow))[0][1] is not None
-    assert dropped("failed") - before == 3
+    assert (len(shadow.jobs), dropped("busy") - before) == (1, 3)
 
 
-async def test_a_shadow_that_answers_no_numbers_is_null(shadow: Shadow, faulty: Faulty) -> None:
-    before = dropped("not_finite")
-    faulty.value = float("nan")
+async def test_a_shadow_that_is_down_is_not_waited_for() -> None:
+    shadow, before = Cued(), dropped("down")
+    shadow.state = "down"
     assert await ask(shadow) == [(5, None)]
-    assert dropped("not_finite") - before == 3
+    assert dropped("down") - before == 3
 
 
-async def test_a_shadow_of_another_spec_is_not_asked(shadow: Shadow, faulty: Faulty) -> None:
-    before = dropped("misfit")
+async def test_after_some_late_batches_nobody_waits_until_an_answer_is_in_time() -> None:
+    shadow, before = Cued(), dropped("late")
+    for _ in range(LATE_IN_A_ROW):
+        assert await ask(shadow, limit=0.0) == [(5, None)]
+        shadow.answer()
+        await asyncio.sleep(0)
+    assert await ask(shadow) == [(5, None)]
+    assert dropped("late") - before == 3 * (LATE_IN_A_ROW + 1)
+    shadow.answer()
+    await asyncio.sleep(0)
+    assert shadow.late == 0
+    asked = ask(shadow)
+    await asyncio.sleep(0)
+    assert not asked.done(), "it is not waited for although it was in time"
+    shadow.answer()
+    assert (await asked)[0][1] is not None
+
+
+async def test_an_answer_after_its_deadline_does_not_count_as_in_time() -> None:
+    shadow = Cued()
+    assert await ask(shadow, limit=0.0) == [(5, None)]
+    shadow.answer()
+    await asyncio.sleep(0)
+    assert shadow.late == 1
+
+
+async def test_a_failed_run_and_an_end_of_the_process_are_counted_apart() -> None:
+    shadow, failed, down = Cued(), dropped("failed"), dropped("down")
+    for error in (RuntimeError("broken"), Down("killed")):
+        asked = ask(shadow)
+        shadow.jobs[-1].set_exception(error)
+        assert await asked == [(5, None)]
+    assert (dropped("failed") - failed, dropped("down") - down) == (3, 3)
+
+
+async def test_answers_of_no_use_are_null() -> None:
+    shadow, shape, finite = Cued(), dropped("shape"), dropped("not_finite")
+    asked = ask(shadow)
+    shadow.answer(width=3)
+    assert await asked == [(5, None)]
+    asked = ask(shadow)
+    shadow.answer(value=float("nan"))
+    assert await asked == [(5, None)]
+    assert (dropped("shape") - shape, dropped("not_finite") - finite) == (3, 3)
+
+
+async def test_a_shadow_of_another_spec_is_not_asked() -> None:
+    shadow, before = Cued(), dropped("misfit")
     assert await ask(shadow, features=4) == [(5, None)]
-    assert (faulty.runs, dropped("misfit") - before) == (0, 3)
-
-
-async def test_a_closed_shadow_takes_nothing_more(shadow: Shadow, faulty: Faulty) -> None:
-    shadow.close()
-    assert await ask(shadow) == [(5, None)]
-    assert faulty.runs == 0
+    assert (shadow.jobs, dropped("misfit") - before) == ([], 3)

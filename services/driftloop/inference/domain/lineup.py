@@ -8,8 +8,19 @@ from driftloop.contracts.state import ModelState
 from driftloop.modelspec.spec import Spec
 
 
+class Cost(Protocol):
+    """How long a run takes."""
+
+    def micros(self, rows: int) -> float:
+        """Microseconds of a run of so many rows."""
+
+
 class Answers(Protocol):
     """Anything that answers a (rows, features) matrix with a (rows, width) matrix."""
+
+    @property
+    def cost(self) -> Cost:
+        """How long a run takes, as measured."""
 
     def run(self, matrix: Matrix) -> Matrix:
         """The answers in row order."""
