@@ -95,7 +95,8 @@ async def test_the_accounting_closes_in_sql(replayed: Replayed) -> None:
     statement = (
         "SELECT (SELECT count() FROM rows_valid FINAL) AS valid,"
         " (SELECT count() FROM quarantine FINAL) AS quarantined,"
-        " (SELECT count() FROM scored FINAL) AS scored,"
+        " (SELECT count() FROM scored FINAL"
+        " WHERE event_id IN (SELECT event_id FROM rows_valid)) AS scored,"
         " (SELECT count() FROM outcomes FINAL) AS outcomes,"
         " (SELECT count() FROM unmatched FINAL) AS unmatched"
     )

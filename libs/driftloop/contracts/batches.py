@@ -20,6 +20,8 @@ EVENT_ID: Final = pa.field("event_id", pa.string(), nullable=False)
 EVENT_TIME: Final = pa.field("event_time", pa.timestamp("ms", tz="UTC"), nullable=False)
 KEY: Final = pa.field("key", pa.string())
 VERSION: Final = pa.field("version", pa.int32())
+LATENCY: Final = pa.field("latency", pa.float32())
+"""Seconds from the request to its answer; only rows answered on request have it."""
 LABEL: Final = pa.field("label", pa.float64(), nullable=False)
 LABEL_TIME: Final = pa.field("label_time", pa.timestamp("ms", tz="UTC"))
 SHADOW_PREFIX: Final = "shadow_v"

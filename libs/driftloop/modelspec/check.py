@@ -229,6 +229,8 @@ def _numbers(spec: Spec) -> Iterator[Problem]:
         yield "shadow.level", s.level, "is not an error level", "a number above 0 and below 0.5"
     if not -1 < s.margin < 1:
         yield "shadow.margin", s.margin, "is not a margin", "a loss difference between -1 and 1"
+    if not 0 <= s.share <= 1:
+        yield "shadow.share", s.share, "is not a share", "a number from 0 to 1"
     if not d.alarms_per_million > 0:
         yield (
             "drift.alarms_per_million",

@@ -158,6 +158,8 @@ class Shadow(Table, frozen=True, kw_only=True):
     """On the clock of the data."""
     undecided: Literal["promote", "reject"] = "reject"
     """What happens to an undecided challenger."""
+    share: float = 1.0
+    """Share of the rows answered on request that shadows answer too; of the stream, all."""
 
 
 class Probation(Table, frozen=True, kw_only=True):

@@ -54,3 +54,24 @@ def test_a_time_that_clickhouse_cannot_hold_is_left_out_of_the_quarantine() -> N
 
 def test_an_empty_batch_makes_no_rows() -> None:
     assert rows.outcomes("flights", 1, scored_batch(0, labelled=True))[1].num_rows == 0
+
+
+def test_a_row_of_a_request_has_a_latency_and_a_row_of_the_stream_has_none() -> None:
+    _, stream = rows.scored("flights", 1, scored_batch(2))
+    request = scored_batch(2).append_column("latency", pa.array([0.25, None], pa.float32()))
+    _, made = rows.scored("flights", 2, request)
+    assert stream.schema == made.schema
+    assert stream.column("latency").to_pylist() == [None, None]
+    assert made.column("latency").to_pylist() == [0.25, None]
+
+
+def test_outcomes_leave_the_latency_out() -> None:
+    request = scored_batch(1, labelled=True)
+    request = request.append_column("latency", pa.array([0.25], pa.float32()))
+    assert "latency" not in rows.outcomes("flights", 1, request)[1].schema.names
+
+
+def test_a_latency_that_is_no_number_is_named() -> None:
+    batch = scored_batch(1).append_column("latency", pa.array(["soon"]))
+    with pytest.raises(Reject, match=r"latency: is string; accepted: float"):
+        rows.scored("flights", 1, batch)

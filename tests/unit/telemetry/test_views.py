@@ -35,6 +35,12 @@ def test_a_column_of_ours_gives_way_to_a_feature_of_the_same_name() -> None:
     assert "t.`key` AS `key_`" in scored
 
 
+def test_the_latency_is_shown_of_scored_rows() -> None:
+    scored, outcomes = view_statements(SPEC)
+    assert "t.latency AS `latency`" in scored
+    assert "latency" not in outcomes
+
+
 def test_the_answer_has_a_column_a_class_or_the_predicted_value() -> None:
     assert "AS `p_yes`" in view_statements(SPEC)[0]
     regression = Spec(name="delay", task="regression", features=(Feature(name="hour"),))

@@ -38,6 +38,11 @@ async def counts(bus: Bus, model: str) -> dict[str, int]:
         name: await _count(bus, f"SELECT count() AS n FROM {table} FINAL WHERE model = '{model}'")
         for name, table in (TABLES | {"unmatched": "unmatched", "labels": "labels"}).items()
     }
+    found["scored"] = await _count(
+        bus,  # predictions on request are scored rows too, but were never sent as rows
+        f"SELECT count() AS n FROM scored FINAL WHERE model = '{model}' AND event_id IN "
+        f"(SELECT event_id FROM rows_valid WHERE model = '{model}')",
+    )
     waiting = (
         f"SELECT count() AS n FROM labels FINAL WHERE model = '{model}' AND event_id NOT IN "
         f"(SELECT event_id FROM outcomes WHERE model = '{model}') AND event_id NOT IN "

@@ -43,7 +43,7 @@ def unmatched(model: str, seq: int, batch: pa.RecordBatch) -> Rows:
 
 def scored(model: str, seq: int, batch: pa.RecordBatch) -> Rows:
     """Rows with the live answer and the shadows' answers."""
-    return "scored", _with_place(model, seq, _answered(batch))
+    return "scored", _with_place(model, seq, [*_answered(batch), *_latency(batch)])
 
 
 def outcomes(model: str, seq: int, batch: pa.RecordBatch) -> Rows:
@@ -70,6 +70,13 @@ def _answered(batch: pa.RecordBatch) -> Columns:
         ("shadow_versions", shadows.versions),
         ("shadow_answers", shadows.answers),
     ]
+
+
+def _latency(batch: pa.RecordBatch) -> Columns:
+    """Rows of the stream have none: nobody waited for their answers."""
+    if batches.LATENCY.name not in batch.schema.names:
+        return [(batches.LATENCY.name, pa.nulls(batch.num_rows, batches.LATENCY.type))]
+    return _fields(batch, [batches.LATENCY])
 
 
 def _shadows(batch: pa.RecordBatch, names: list[str]) -> Iterator[tuple[int, str, pa.Array]]:

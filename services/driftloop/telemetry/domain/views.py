@@ -83,6 +83,8 @@ def _ours(spec: Spec, table: str) -> Iterator[tuple[str, str]]:
         yield answer, f"arrayElementOrNull(t.answer, {at})"
     for name in ("shadow_versions", "shadow_answers", "seq"):
         yield name, f"t.{name}"
+    if table == "scored":
+        yield "latency", "t.latency"
 
 
 def _label(spec: Spec) -> str:
