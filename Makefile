@@ -11,17 +11,22 @@ READY := .venv/.stamp
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 CACHES := .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help setup demo test check format lock docs dist clean
+.PHONY: help setup demo bench bench-serve test check format lock docs dist clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [ARGS='...']"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY) ## Build .venv from requirements.lock (the other targets do it when needed)
 	@echo "Ready: $$($(BIN)/python --version), $(BIN)/driftloop"
 
 demo: $(READY) ## Watch the loop retrain and promote on real flights; ARGS for `driftloop demo`
 	@$(BIN)/driftloop demo $(ARGS)
+
+bench: bench-serve ## Every benchmark
+
+bench-serve: $(READY) ## Measure inference beside peers; ARGS for `driftloop bench serve`
+	@$(BIN)/driftloop bench serve $(ARGS)
 
 test: $(READY) ## Run every test; those that need Docker skip where there is no engine; ARGS for pytest
 	@$(BIN)/pytest -q -rs $(ARGS)

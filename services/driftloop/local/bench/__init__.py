@@ -1,0 +1,1 @@
+"""`driftloop bench serve`: the inference service beside peers, under the same load, in one run."""

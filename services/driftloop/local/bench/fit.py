@@ -1,0 +1,66 @@
+"""Fits one model of the bench and keeps it with its rows; run as a process of its own.
+
+`python -m driftloop.local.bench.fit MODEL FOLDER` writes MODEL.onnx, and MODEL.npz with `rows`
+(rows, features) float64 of six decimals and `answers` (rows, classes) of scikit-learn itself.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from driftloop.local.bench.workloads import FEATURES
+from driftloop.trainer.estimators import build
+from driftloop.trainer.fitting import fit
+from driftloop.trainer.tasks import FitTask
+
+SAMPLES: Final = 20_000
+KEPT: Final = 64 * 256
+"""Rows that are sent: enough for the bodies of every workload."""
+SEED: Final = 0
+
+
+def estimator(model: str) -> tuple[str, dict[str, Any]]:
+    """The estimator and its parameters, as a spec would name them."""
+    if model == "rf":
+        forest = {"n_estimators": 100, "max_depth": 10, "n_jobs": 1}
+        return "sklearn.ensemble.RandomForestClassifier", forest
+    if model == "hgb":
+        return "sklearn.ensemble.HistGradientBoostingClassifier", {}
+    parts = (
+        ("scale", "sklearn.preprocessing.StandardScaler"),
+        ("fit", "sklearn.linear_model.LogisticRegression"),
+    )
+    steps = [(step, build(path, {}, "classification", SEED)) for step, path in parts]
+    return "sklearn.pipeline.Pipeline", {"steps": steps}
+
+
+def main() -> None:
+    """Fit on all samples; the first of them are the rows to send."""
+    model, folder = sys.argv[1], Path(sys.argv[2])
+    # By name, as the trainer finds the estimators of a spec: only this process has scikit-learn.
+    datasets = importlib.import_module("sklearn.datasets")
+    samples, labels = datasets.make_classification(SAMPLES, FEATURES, random_state=SEED)
+    rows = np.round(samples, 6)
+    path, parameters = estimator(model)
+    made = fit(
+        FitTask(
+            estimator=path,
+            parameters=parameters,
+            task="classification",
+            classes=("0", "1"),
+            seed=SEED,
+            features=rows.astype(np.float32),
+            labels=labels.astype(np.float64),
+            holdout=rows[:KEPT].astype(np.float32),
+            holdout_labels=labels[:KEPT].astype(np.float64),
+        )
+    )
+    np.savez(folder / f"{model}.npz", rows=rows[:KEPT], answers=made.answers)
+    (folder / f"{model}.onnx").write_bytes(made.model)  # last: where it is, the rest is too
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""The inference service with one model: a NATS server of its own, filled as the registry does."""
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+from driftloop.artifacts.store import Artifacts
+from driftloop.bus.bus import Bus
+from driftloop.bus.provision import Layout
+from driftloop.contracts import requests
+from driftloop.contracts.errors import InvalidInput
+from driftloop.contracts.events import Dataset, Manifest
+from driftloop.contracts.names import digest
+from driftloop.contracts.state import ModelState, Version
+from driftloop.inference.settings import InferenceSettings
+from driftloop.local.bench.bodies import NAMES
+from driftloop.local.bench.models import Fitted
+from driftloop.local.bench.targets import Address, Target
+from driftloop.local.bench.workloads import Workload
+from driftloop.local.nats import NatsServer, free_port
+from driftloop.modelspec.spec import Feature, Registered, Spec
+from driftloop.modelspec.spec import Target as Labels
+from driftloop.runtime.settings import PREFIX
+
+LOG_GB = 1.0
+GRPC_SETTING = "grpc_port"
+CLASSES = ("0", "1")
+
+
+def serve(nats: NatsServer, model: Fitted) -> None:
+    """Start NATS and make the model its champion: spec, artifact, state."""
+    nats.start()
+    asyncio.run(_register(nats.url, model))
+
+
+async def _register(url: str, model: Fitted) -> None:
+    bus = await Bus.open(url, "bench", layout=Layout(log_gb=LOG_GB))
+    try:
+        data = model.path.read_bytes()
+        await Artifacts(bus).put(data)
+        registered = Registered(spec=_spec(model.name), revision=1, by="bench", at=time.time())
+        await bus.specs.write(model.name, registered, 0)
+        version = Version(
+            manifest=_manifest(model.name, data), manifest_sha256="", run="bench", stage="champion"
+        )
+        state = ModelState(model=model.name, champion=1, next_version=2, versions={1: version})
+        await bus.models.write(model.name, state, 0)
+    finally:
+        await bus.close()
+
+
+def _spec(name: str) -> Spec:
+    return Spec(
+        name=name,
+        task="classification",
+        target=Labels(classes=CLASSES),
+        features=tuple(Feature(name=feature) for feature in NAMES),
+    )
+
+
+def _manifest(name: str, data: bytes) -> Manifest:
+    """What inference reads of a manifest; there was no training in the loop to tell of."""
+    nothing = Dataset(stream="OUTCOMES", first_seq=0, last_seq=0, rows=0, sha256="")
+    return Manifest(
+        model=name,
+        version=1,
+        model_sha256=digest(data),
+        model_bytes=len(data),
+        train=nothing,
+        holdout=nothing,
+        holdout_answers_sha256="",
+        snapshot_sha256="",
+        spec_revision=1,
+        features=NAMES,
+        width=len(CLASSES),
+        estimator="",
+        window="",
+        metrics={},
+        seconds=0.0,
+        cpu_seconds=0.0,
+        environment={},
+    )
+
+
+def require(workload: Workload) -> None:
+    """Raise `InvalidInput` if the service has not what a workload asks."""
+    if workload.kind == "grpc" and GRPC_SETTING not in InferenceSettings.__struct_fields__:
+        raise InvalidInput(
+            f"workload: {workload.name}: inference has no setting {GRPC_SETTING}; "
+            "accepted: another workload"
+        )
+
+
+def target(workload: Workload, model: Fitted, nats: NatsServer, folder: Path) -> Target:
+    """The service as the target of a workload."""
+    port, grpc_port = free_port(), free_port()
+    settings = {
+        f"{PREFIX}NATS_URL": nats.url,
+        f"{PREFIX}NATS_LOG_GB": str(LOG_GB),
+        f"{PREFIX}PORT": str(port),
+        f"{PREFIX}LOG_LEVEL": "warning",
+    }
+    if GRPC_SETTING in InferenceSettings.__struct_fields__:
+        settings[f"{PREFIX}INFERENCE_{GRPC_SETTING.upper()}"] = str(grpc_port)
+    http = f"http://127.0.0.1:{port}"
+    address = Address(url=f"{http}/v2/models/{model.name}/infer", encoding="v2")
+    if workload.kind == "nats":
+        subject = requests.infer(model.name)
+        address = Address(url=nats.url, encoding="msgpack", subject=subject)
+    elif workload.kind == "grpc":
+        address = Address(url=f"127.0.0.1:{grpc_port}", encoding="grpc")
+    elif workload.encoding == "arrow":
+        address = Address(url=f"{http}/v1/models/{model.name}/predict", encoding="arrow")
+    return Target(
+        "ours",
+        address,
+        (sys.executable, "-m", "driftloop.inference"),
+        settings=settings,
+        log=folder / "ours.log",
+    )

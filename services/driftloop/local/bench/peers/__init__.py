@@ -1,0 +1,1 @@
+"""Servers to compare with: plain scripts, each started alone with `python FILE`."""
