@@ -30,8 +30,9 @@ from driftloop.inference.settings import InferenceSettings
 from driftloop.inference.versions import Versions
 from driftloop.local.nats import NatsServer, free_port
 from driftloop.modelspec.spec import Registered, Spec
-from driftloop.runtime import metrics
+from driftloop.runtime.serve import http_server
 from driftloop.runtime.service import Wired
+from driftloop.runtime.settings import Shared
 from tests.support.tiny_models import (
     Tiny,
     classifier,
@@ -61,13 +62,19 @@ async def running(url: str, **settings: Any) -> AsyncIterator[Running]:
     tasks = [asyncio.create_task(task) for task in wired.tasks]
     await bus.start()
     assert wired.http is not None
-    transport = httpx.ASGITransport(app=wired.http, raise_app_exceptions=False)
+    settings_of_server = Shared(port=free_port())
+    server = http_server(wired.http, settings_of_server, wired.hot)
+    await server.start()
     try:
-        async with httpx.AsyncClient(transport=transport, base_url="http://inference") as http:
+        url = f"http://127.0.0.1:{settings_of_server.port}"
+        async with httpx.AsyncClient(base_url=url) as http:
             yield Running(wired, http)
     finally:
         bus.stopping.set()
         await asyncio.gather(*tasks)
+        await server.stop()
+        assert wired.close is not None
+        await wired.close()
         await bus.close()
 
 
@@ -362,7 +369,6 @@ BAD_NAMES = [
     ("a%20b", 422),
     ("*", 422),
     ("%3E", 422),
-    ("a%0A", 422),
     ("x" * 300, 422),
     ("Ä", 422),
 ]
@@ -554,7 +560,7 @@ async def test_the_service_is_not_ready_before_the_states_were_read(
     model = classifier()
     await put(bus, model)
     await decide(bus, state(1, manifest(1, model.onnx)))
-    versions = Versions(bus, Artifacts(bus), keep=2)
+    versions = Versions(bus, Artifacts(bus), InferenceSettings())
     assert versions.problem() == "the models' states are not read yet"
     monkeypatch.setattr(bus.connection.js, "_timeout", 0.3)
     nats_server.kill()
@@ -568,24 +574,6 @@ async def test_the_service_is_not_ready_before_the_states_were_read(
 
     await until(ready, "the states were not read again")
     assert (await versions.of("flights")).champion is not None
-
-
-async def test_as_many_versions_are_kept_loaded_as_the_setting_says(bus: Bus) -> None:
-    models = [classifier(seed) for seed in range(4)]
-    await put(bus, *models)
-    manifests = [manifest(at + 1, model.onnx) for at, model in enumerate(models)]
-    versions = Versions(bus, Artifacts(bus), keep=2)
-    for champion in (1, 2, 3, 4):
-        await decide(bus, state(champion, *manifests))
-        await versions.refresh("flights")
-    assert metrics.values()["driftloop_sessions"] == 2
-    await decide(bus, state(4, *manifests, shadows=(1, 2, 3)))
-    live = await versions.refresh("flights")
-    assert [shadow.manifest.version for shadow in live.shadows] == [1, 2, 3]
-    assert metrics.values()["driftloop_sessions"] == 4
-    await decide(bus, state(4, *manifests))
-    assert (await versions.refresh("flights")).shadows == ()
-    assert metrics.values()["driftloop_sessions"] == 2
 
 
 async def test_nobody_answers_when_the_service_is_away(bus: Bus) -> None:

@@ -20,14 +20,18 @@ def refuse_compressed(payload: bytes) -> None:
     accepted = "accepted: one Arrow IPC stream, uncompressed"
     try:
         messages = pa.ipc.MessageReader.open_stream(pa.py_buffer(payload))
-        found = any(_is_compressed(message.metadata.to_pybytes()) for message in messages)
+        found = any(is_compressed(message.metadata.to_pybytes()) for message in messages)
     except (pa.ArrowException, OSError, EOFError, IndexError, struct.error) as error:
         raise Reject(f"payload: not an Arrow IPC stream ({error}); {accepted}") from error
     if found:
         raise Reject(f"payload: its buffers are compressed; {accepted}")
 
 
-def _is_compressed(message: bytes) -> bool:
+def is_compressed(message: bytes) -> bool:
+    """Whether the buffers of a message are compressed, by its metadata.
+
+    Raises `IndexError` or `struct.error` for what is no metadata.
+    """
     table = struct.unpack_from("<I", message)[0]
     kind = message[_field(message, table, 1)]
     if kind not in (_DICTIONARY, _RECORD_BATCH):

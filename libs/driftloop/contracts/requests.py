@@ -69,6 +69,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     predictions: list[str | float]
     probabilities: list[dict[str, float]] = []
+    event_ids: list[str] = []
+    """The event id of each row, by which its label may be sent later."""
 
 
 class PredictRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from driftloop.contracts.errors import (
+    DeadlineExceeded,
     DriftloopError,
     InvalidInput,
     InvalidName,
@@ -38,6 +39,7 @@ STATUS: Final[tuple[tuple[type[DriftloopError], int], ...]] = (
     (UnsupportedType, 415),
     (InvalidName, 422),
     (InvalidInput, 422),
+    (DeadlineExceeded, 504),
     (Retry, 503),
     (Reject, 400),
 )
@@ -49,35 +51,40 @@ def status_of(error: DriftloopError) -> int:
     return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
 
 
-def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """A problem details response; each line of `detail` is also one of `errors`."""
+def problem_body(status: int, detail: str) -> bytes:
+    """Problem details as JSON; each line of `detail` is also one of `errors`."""
     body = {"title": http.HTTPStatus(status).phrase, "status": status, "detail": detail}
     lines = detail.splitlines()
-    content = json.dumps({**body, "errors": lines} if len(lines) > 1 else body)
-    return Response(content, status, headers, MEDIA_TYPE)
+    return json.dumps({**body, "errors": lines} if len(lines) > 1 else body).encode()
+
+
+def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    """A problem details response; each line of `detail` is also one of `errors`."""
+    return Response(problem_body(status, detail), status, headers, MEDIA_TYPE)
+
+
+def explained(error: Exception, path: str) -> tuple[int, str, dict[str, str]]:
+    """Status, detail and headers that say an error raised while `path` was answered."""
+    if not isinstance(error, DriftloopError):
+        return 500, f"{path[:200]}: internal error ({type(error).__name__})", {}
+    wait = {"retry-after": str(max(1, round(error.delay)))} if isinstance(error, Retry) else {}
+    return status_of(error), str(error), wait
 
 
 def explain(app: Starlette) -> None:
     """Make `app` answer every error with problem details."""
 
-    async def ours(_: Request, error: Exception) -> Response:
-        assert isinstance(error, DriftloopError)
-        wait = (
-            {"retry-after": str(max(1, round(error.delay)))} if isinstance(error, Retry) else None
-        )
-        return problem(status_of(error), str(error), wait)
+    async def ours(request: Request, error: Exception) -> Response:
+        return problem(*explained(error, request.url.path))
 
     async def routing(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         detail = f"{request.method} {request.url.path[:200]}: {error.detail}"
         return problem(error.status_code, detail, dict(error.headers or {}))
 
-    async def bug(request: Request, error: Exception) -> Response:
-        return problem(500, f"{request.url.path[:200]}: internal error ({type(error).__name__})")
-
     app.add_exception_handler(DriftloopError, ours)
     app.add_exception_handler(HTTPException, routing)
-    app.add_exception_handler(Exception, bug)
+    app.add_exception_handler(Exception, ours)
 
 
 async def read_body(request: Request, limit: int) -> bytes:

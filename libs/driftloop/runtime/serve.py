@@ -8,18 +8,24 @@ import os
 import signal
 import sys
 import time
+from typing import NamedTuple
 
 import psutil
 import uvloop
+from starlette.types import ASGIApp
 
 from driftloop.bus.bus import Bus
 from driftloop.bus.provision import Layout
 from driftloop.contracts.errors import DriftloopError
 from driftloop.contracts.stats import ServiceStats
-from driftloop.runtime import logs, metrics
+from driftloop.runtime import logs, metrics, workers
 from driftloop.runtime.http import HttpServer, Problem, operations
-from driftloop.runtime.service import S, Service, Wired, first_end
+from driftloop.runtime.http1 import Http1Server
+from driftloop.runtime.service import Hot, S, Service, Wired, first_end
 from driftloop.runtime.settings import Shared, load
+from driftloop.runtime.without import do_without
+from driftloop.runtime.worker_line import State
+from driftloop.runtime.workers import Alone, Joined
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +38,19 @@ _LIBC = ctypes.CDLL(None)  # looked up before a fork, where little is safe to do
 
 def main(service: Service[S]) -> None:
     """Run the service until SIGTERM or SIGINT; the process's exit code says how it ended."""
+    joined = workers.joined()
     try:
         settings = load(service.settings, service.name)
     except DriftloopError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from error
-    logs.configure(service.name, settings.log_level, settings.log_format)
+    do_without(service.unused)
+    name = f"{service.name}/{joined.number}" if joined else service.name
+    logs.configure(name, settings.log_level, settings.log_format)
+    if joined:
+        die_with_parent()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        raise SystemExit(runner.run(_run(service, settings)))
+        raise SystemExit(runner.run(_run(service, settings, joined)))
 
 
 def die_with_parent() -> None:
@@ -48,37 +59,101 @@ def die_with_parent() -> None:
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-async def _run(service: Service[S], settings: S) -> int:
+class _Running(NamedTuple):
+    """What one process of a service has running."""
+
+    name: str
+    settings: Shared
+    url: str
+    started: float
+    bus: Bus
+    wired: Wired
+    tasks: list[asyncio.Task[None]]
+    crew: Alone
+    http: HttpServer | Http1Server
+
+
+async def _run(service: Service[S], settings: S, joined: Joined | None) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     started = time.time()
     try:
+        if joined is None and service.workers(settings) > 1:
+            await workers.require_unshared(settings.host, service.ports(settings))
         bus = await _connect(service.name, settings, stop)
-    except ConnectionError as error:
-        log.error("%s", error)
-        return 3
-    wired = await service.wire(settings, bus)
-    tasks = [asyncio.create_task(task) for task in wired.tasks]
-    sampler = asyncio.create_task(_sample(service.name, settings, bus, started, wired))
-    problem = _problem(bus, wired, tasks)
-    http = HttpServer(operations(service.name, problem, wired.http), settings.host, settings.port)
-    try:
-        await http.start()
-        await bus.start()
-        where, took = f"http://{settings.host}:{settings.port}", time.time() - started
-        log.info("ready on %s after %.1f s", where, took)
-        failed = await first_end(tasks, stop)
     except OSError as error:
-        failed = error
+        log.error("%s", error)
+        return 3 if isinstance(error, ConnectionError) else 1
+    wired = await service.wire(settings, bus)
+    running = _running(service, settings, joined, bus, wired, started)
+    failed = await _serve(running, stop, samples=joined is None)
     if failed is None and bus.connection.nc.is_closed:
         failed = ConnectionError("the connection to NATS is closed for good")
     if failed is not None:
         log.error("stopping: %s", failed, exc_info=None if isinstance(failed, OSError) else failed)
-    sampler.cancel()
-    await _drain(bus, wired, http, tasks)
+    await _drain(running)
     return 1 if failed is not None else 0
+
+
+def _running(
+    service: Service[S],
+    settings: S,
+    joined: Joined | None,
+    bus: Bus,
+    wired: Wired,
+    started: float,
+) -> _Running:
+    tasks = [asyncio.create_task(task) for task in wired.tasks]
+    problem = _problem(bus, wired, tasks)
+    crew = workers.crew(
+        joined,
+        service.workers(settings),
+        lambda: State(problem=problem(), families=metrics.snapshot()),
+    )
+    several = service.workers(settings) > 1
+    app = operations(service.name, problem, wired.http, crew.told if several else None)
+    http = http_server(app, settings, wired.hot, reuse_port=several)
+    scheme = "https" if wired.hot is not None and wired.hot.tls is not None else "http"
+    url = f"{scheme}://{settings.host}:{settings.port}"
+    return _Running(service.name, settings, url, started, bus, wired, tasks, crew, http)
+
+
+async def _serve(its: _Running, stop: asyncio.Event, *, samples: bool) -> BaseException | None:
+    """Listen until `stop`, or until something fails, which is returned."""
+    sampler = asyncio.create_task(_sample(its)) if samples else None
+    crew = asyncio.create_task(its.crew.run(), name="workers")
+    try:
+        await its.http.start()
+        await its.bus.start()
+        log.info("ready on %s after %.1f s", its.url, time.time() - its.started)
+        its.crew.begin()
+        return await first_end([*its.tasks, crew], stop)
+    except OSError as error:
+        return error
+    finally:
+        if sampler is not None:
+            sampler.cancel()
+
+
+def http_server(
+    app: ASGIApp, settings: Shared, hot: Hot | None, *, reuse_port: bool = False
+) -> HttpServer | Http1Server:
+    """The HTTP server: uvicorn, or ours for a service with hot routes."""
+    if hot is None:
+        return HttpServer(app, settings.host, settings.port, reuse_port=reuse_port)
+    return Http1Server(
+        app,
+        settings.host,
+        settings.port,
+        router=hot.router,
+        limits=hot.limits,
+        tls=hot.tls,
+        reuse_port=reuse_port,
+        cors=hot.cors,
+        compress=hot.compress,
+    )
 
 
 async def _connect(name: str, settings: Shared, stop: asyncio.Event) -> Bus:
@@ -105,27 +180,29 @@ def _problem(bus: Bus, wired: Wired, tasks: list[asyncio.Task[None]]) -> Problem
     return problem
 
 
-async def _sample(name: str, settings: Shared, bus: Bus, started: float, wired: Wired) -> None:
-    """Publish this process's memory, CPU and counters every now and then."""
+async def _sample(its: _Running) -> None:
+    """Publish the service's memory, CPU and counters every now and then.
+
+    Worker 0 does it for all: the others are its children, whose memory and CPU count as its own.
+    """
     process = psutil.Process()
-    url = f"http://{settings.host}:{settings.port}"
     while True:
         rss, cpu = usage(process)
-        reason = bus.connection.problem() or wired.problem()
+        state = await its.crew.told()
         stat = ServiceStats(
-            about=name,
+            about=its.name,
             pid=os.getpid(),
-            url=url,
-            started=started,
-            ready=not reason,
-            reason=reason,
+            url=its.url,
+            started=its.started,
+            ready=not state.problem,
+            reason=state.problem,
             rss_bytes=rss,
             cpu_seconds=cpu,
-            counters=metrics.values(),
+            counters=metrics.values(state.families),
         )
         with contextlib.suppress(Exception):
-            await bus.stat(stat)
-        await asyncio.sleep(settings.stats_seconds)
+            await its.bus.stat(stat)
+        await asyncio.sleep(its.settings.stats_seconds)
 
 
 def usage(process: psutil.Process) -> tuple[int, float]:
@@ -139,21 +216,23 @@ def usage(process: psutil.Process) -> tuple[int, float]:
     return rss, cpu
 
 
-async def _drain(bus: Bus, wired: Wired, http: HttpServer, tasks: list[asyncio.Task[None]]) -> None:
-    """Finish what is under way, within `DRAIN_SECONDS`."""
+async def _drain(its: _Running) -> None:
+    """Finish what is under way, within `DRAIN_SECONDS`; the workers do the same meanwhile."""
     signal.alarm(LAST_SECONDS)  # ends the process if a library does not let go of the event loop
+    its.crew.stop()
     try:
         async with asyncio.timeout(DRAIN_SECONDS):
-            bus.stopping.set()
-            await http.stop()
-            if tasks:
-                await asyncio.wait(tasks, timeout=DRAIN_SECONDS / 2)
-            if wired.close is not None:
-                await wired.close()
-            await bus.close()
+            its.bus.stopping.set()
+            await its.http.stop()
+            if its.tasks:
+                await asyncio.wait(its.tasks, timeout=DRAIN_SECONDS / 2)
+            if its.wired.close is not None:
+                await its.wired.close()
+            await its.bus.close()
+            await its.crew.ended()
     except TimeoutError:
         log.warning("drain took longer than %.0f s", DRAIN_SECONDS)
-    for task in tasks:
+    for task in its.tasks:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.gather(*its.tasks, return_exceptions=True)
     log.info("stopped")

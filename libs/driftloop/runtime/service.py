@@ -2,15 +2,27 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from ssl import SSLContext
 from typing import Any, Generic, TypeVar
 
 import msgspec
 from starlette.types import ASGIApp
 
 from driftloop.bus.bus import Bus
+from driftloop.runtime.http1 import Limits, Router
 from driftloop.runtime.settings import Shared
 
 S = TypeVar("S", bound=Shared)
+
+
+class Hot(msgspec.Struct, frozen=True, kw_only=True):
+    """Hot routes, and how the HTTP server that has them is set up (see `runtime.http1`)."""
+
+    router: Router
+    limits: Limits = msgspec.field(default_factory=Limits)
+    tls: SSLContext | None = None
+    cors: tuple[str, ...] = ()
+    compress: bool = False
 
 
 class Wired(msgspec.Struct, kw_only=True):
@@ -18,6 +30,8 @@ class Wired(msgspec.Struct, kw_only=True):
 
     tasks: list[Coroutine[Any, Any, None]] = []
     http: ASGIApp | None = None
+    hot: Hot | None = None
+    """Routes beneath `http`, for a service that answers many small requests."""
     problem: Callable[[], str] = lambda: ""
     close: Callable[[], Awaitable[None]] | None = None
 
@@ -28,6 +42,14 @@ class Service(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
     name: str
     settings: type[S]
     wire: Callable[[S, Bus], Awaitable[Wired]]
+    workers: Callable[[S], int] = lambda settings: 1
+    """How many processes answer on the service's ports; see `runtime.workers`."""
+    ports: Callable[[S], tuple[int, ...]] = lambda settings: (settings.port,)
+    """The ports it listens on, all of which its workers share."""
+    unused: tuple[str, ...] = ("pandas",)
+    """Packages the process does without, though they are installed: pyarrow imports pandas at its
+    first array if it can, which costs 45 MB and 0.4 s.
+    """
 
 
 async def first_end(tasks: list[asyncio.Task[None]], stop: asyncio.Event) -> BaseException | None:

@@ -1,35 +1,70 @@
 """The inference service: what it hears, and who answers."""
 
+from pathlib import Path
+from typing import Any, Final
+
 from driftloop.artifacts.store import Artifacts
 from driftloop.bus.bus import Bus
-from driftloop.bus.requests import Reply, Request
 from driftloop.bus.work import Work
+from driftloop.inference.core.engine import Engine
+from driftloop.inference.core.lane import Bounds
+from driftloop.inference.core.serving import Serving
+from driftloop.inference.explain import Explainer
 from driftloop.inference.handlers import Scoring
 from driftloop.inference.http import create_app
-from driftloop.inference.predict import Predictor
+from driftloop.inference.plain.describe import describer
+from driftloop.inference.plain.nats import NatsRequests
+from driftloop.inference.prediction_log import PredictionLog
+from driftloop.inference.routes import router
 from driftloop.inference.settings import InferenceSettings
+from driftloop.inference.v2.service import V2
 from driftloop.inference.versions import Versions
-from driftloop.runtime.service import Service, Wired
+from driftloop.runtime.http1 import Limits, Router, tls_context
+from driftloop.runtime.service import Hot, Service, Wired
+
+GRACE_SECONDS: Final = 2.0
 
 
 async def wire(settings: InferenceSettings, bus: Bus) -> Wired:
     """Hear stage changes, valid rows and requests."""
-    versions = Versions(bus, Artifacts(bus), settings.sessions)
+    artifacts = Artifacts(bus)
+    versions = Versions(bus, artifacts, settings)
+    log = PredictionLog(bus, versions, settings)
+    serving = Serving(bus, versions)
+    engine = Engine(serving, _bounds(settings), log)
+    explainer = Explainer(artifacts)
+    v2 = V2(engine, versions, explainer, versions.problem, settings.model_control)
     scoring = Scoring(bus, versions, settings.shadow_seconds)
-    predictor = Predictor(bus, versions)
-
-    async def infer(request: Request) -> Reply:
-        model = request.subject.split(".")[1]
-        answer = await predictor.answer(
-            model, request.headers.get("content-type", ""), request.payload
-        )
-        return Reply(payload=answer.body, headers={"content-type": answer.content_type})
 
     await bus.hear("events.*.model.*", versions.heard)
     await bus.hear("events.*.shadow.*", versions.heard)
     await versions.refresh_all()
-    await bus.serve("infer.*", infer)
-    valid = Work(
+    await NatsRequests(bus, engine).start()
+    grpc = await _grpc(settings, v2)
+
+    async def close() -> None:
+        if grpc is not None:
+            await grpc.stop(GRACE_SECONDS)
+        engine.close()
+        await log.close()
+        await versions.close()
+
+    return Wired(
+        tasks=[
+            bus.work(_valid_rows(settings, scoring)),
+            versions.keep_current(settings.refresh_seconds),
+            serving.keep_current(settings.refresh_seconds),
+            log.run(),
+        ],
+        http=create_app(describer(bus, versions), v2),
+        hot=_hot(settings, router(engine, v2, explainer)),
+        problem=versions.problem,
+        close=close,
+    )
+
+
+def _valid_rows(settings: InferenceSettings, scoring: Scoring) -> Work:
+    return Work(
         stream="ROWS",
         subjects=("rows.*.valid.*",),
         durable="inference-scored",
@@ -37,11 +72,39 @@ async def wire(settings: InferenceSettings, bus: Bus) -> Wired:
         group=settings.group,
         ack_wait=settings.ack_seconds,
     )
-    return Wired(
-        tasks=[bus.work(valid), versions.keep_current(settings.refresh_seconds)],
-        http=create_app(predictor, settings.body_bytes),
-        problem=versions.problem,
+
+
+def _bounds(settings: InferenceSettings) -> Bounds:
+    return Bounds(settings.queue_rows, settings.run_rows, settings.queue_ms / 1000)
+
+
+def _hot(settings: InferenceSettings, routes: Router) -> Hot:
+    return Hot(
+        router=routes,
+        limits=Limits(body_bytes=settings.body_bytes, connections=settings.connections),
+        tls=tls_context(settings.tls_cert, settings.tls_key) if settings.tls_cert else None,
+        cors=tuple(filter(None, settings.cors_origins.replace(" ", "").split(","))),
+        compress=settings.compress,
     )
+
+
+async def _grpc(settings: InferenceSettings, v2: V2) -> Any:
+    """The gRPC server if it is on; only then its library is loaded, which costs memory."""
+    if settings.grpc_port < 0:
+        return None
+    from driftloop.inference.grpc_v2.server import GrpcServer, Tls
+
+    tls = Tls(*_files(settings.tls_key, settings.tls_cert)) if settings.tls_cert else None
+    server = GrpcServer(
+        v2, settings.host, settings.grpc_port, max_message_bytes=settings.body_bytes, tls=tls
+    )
+    await server.start()
+    return server
+
+
+def _files(*names: str) -> tuple[bytes, bytes]:
+    key, certificate = (Path(name).read_bytes() for name in names)
+    return key, certificate
 
 
 SERVICE = Service(name="inference", settings=InferenceSettings, wire=wire)

@@ -1,46 +1,29 @@
-"""The HTTP side: predictions and what answers them."""
+"""The rare routes, and the documents of all routes."""
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 
-from driftloop.contracts.headers import ARROW
-from driftloop.inference.predict import JSON, Predictor
-from driftloop.runtime.problems import explain, read_body
+from driftloop.inference.documents import PROBLEMS, add_hot_routes
+from driftloop.inference.plain.describe import Describe
+from driftloop.inference.v2.management import Management
+from driftloop.inference.v2.service import V2
+from driftloop.runtime.problems import explain
 
-_ROWS: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            JSON: {
-                "schema": {
-                    "type": "object",
-                    "properties": {"rows": {"type": "array", "items": {"type": "object"}}},
-                    "required": ["rows"],
-                }
-            },
-            ARROW: {"schema": {"type": "string", "format": "binary"}},
-        },
-    }
-}
+JSON: Final = "application/json"
 
 
-def create_app(predictor: Predictor, body_bytes: int) -> FastAPI:
-    """The service's own routes."""
+def create_app(describe: Describe, v2: V2) -> FastAPI:
+    """The service's own routes, beside the hot ones that never come here."""
     app = FastAPI(title="Driftloop inference", docs_url=None, redoc_url=None)
     explain(app)
 
-    @app.post("/v1/models/{model}/predict", openapi_extra=_ROWS)
-    async def predict(model: str, request: Request) -> Response:
-        """Answer rows by feature name with the champion."""
-        body = await read_body(request, body_bytes)
-        answer = await predictor.answer(model, request.headers.get("content-type", ""), body)
-        return Response(answer.body, media_type=answer.content_type)
-
-    @app.get("/v1/models/{model}")
-    async def describe(model: str) -> Response:
+    @app.get("/v1/models/{model}", responses=PROBLEMS)
+    async def describe_model(model: str) -> Response:
         """The version that answers, its digest, its features and classes."""
-        return Response(msgspec.json.encode(await predictor.describe(model)), media_type=JSON)
+        return Response(msgspec.json.encode(await describe(model)), media_type=JSON)
 
+    Management(v2).add_to(app)
+    add_hot_routes(app)
     return app

@@ -38,7 +38,7 @@ def test_a_misspelt_variable_is_an_error_that_says_what_there_is(name: str) -> N
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PORT", "many"), ("SHADOW_SECONDS", "0"), ("GROUP", "0"), ("SESSIONS", "-1")],
+    [("PORT", "many"), ("SHADOW_SECONDS", "0"), ("GROUP", "0"), ("SESSIONS_MB", "-1")],
 )
 def test_a_value_of_the_wrong_type_or_size_is_an_error(name: str, value: str) -> None:
     with pytest.raises(InvalidInput, match=r"settings of inference: Expected .*" + name.lower()):

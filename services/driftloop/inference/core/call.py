@@ -1,0 +1,141 @@
+"""A request in the queue: its values, and how its answer is given back."""
+
+import asyncio
+import itertools
+import struct
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from driftloop.contracts.batches import Matrix
+from driftloop.inference.domain.plan import Plan
+from driftloop.inference.versions import Champion
+
+
+class Served(NamedTuple):
+    """What answers for a model at one moment: the compiled spec and the version."""
+
+    plan: Plan
+    champion: Champion
+
+
+class Call:
+    """One request of one or more rows. A protocol says how to give the answer back.
+
+    `values` are the rows as one flat list of numbers (few rows) or a (rows, features) float32
+    matrix; times are on the clock of `time.perf_counter`, and a `deadline` of 0 is none. `ids` are
+    the event ids of the rows where the caller gave them; else they are made from `id`.
+    """
+
+    __slots__ = ("began", "deadline", "id", "ids", "plan", "queued", "rows", "values")
+
+    def __init__(
+        self,
+        plan: Plan,
+        values: list[float] | Matrix,
+        rows: int,
+        id: str,
+        began: float,
+        deadline: float = 0.0,
+    ) -> None:
+        self.plan = plan
+        self.values = values
+        self.rows = rows
+        self.id = id
+        self.began = began
+        self.deadline = deadline
+        self.ids: Sequence[str] = ()
+        self.queued = time.perf_counter()
+
+    def event_ids(self) -> Sequence[str]:
+        """The event id of each row, by which a label may come later."""
+        return self.ids or row_ids(self.id, self.rows)
+
+    def thorough(self) -> Matrix:
+        """The rows read again because one may be bad; raises `InvalidInput` that names it."""
+        return one(self)
+
+    def answered(self, served: Served, answers: Matrix, best: list[int]) -> None:
+        """Give back `answers` (rows, width) of `served`; `best` is each row's class, if any."""
+        raise NotImplementedError
+
+    def refused(self, error: Exception) -> None:
+        """Give back an error."""
+        raise NotImplementedError
+
+
+class Answered(NamedTuple):
+    """The answer as a value: (rows, width) float32, each row's class, and who gave it."""
+
+    served: Served
+    answers: Matrix
+    best: list[int]
+    ids: Sequence[str]
+
+
+Done = Callable[[Answered | Exception], None]
+
+
+class CallBack(Call):
+    """A call whose answer goes to a function, in the same event loop."""
+
+    __slots__ = ("done",)
+
+    done: Done
+
+    def answered(self, served: Served, answers: Matrix, best: list[int]) -> None:
+        """Hand the answer on."""
+        self.done(Answered(served, answers, best, self.event_ids()))
+
+    def refused(self, error: Exception) -> None:
+        """Hand the error on."""
+        self.done(error)
+
+
+def into(future: asyncio.Future[Answered]) -> Done:
+    """A function that resolves `future`."""
+
+    def done(result: Answered | Exception) -> None:
+        if future.done():
+            return
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+    return done
+
+
+def row_ids(id: str, rows: int) -> Sequence[str]:
+    """The event ids of the rows of a request: its own for a single row, numbered for several."""
+    return [id] if rows == 1 else [f"{id}-{row}" for row in range(rows)]
+
+
+def one(call: Call) -> Matrix:
+    """The rows of a call as a matrix; infinite where a number does not fit float32."""
+    if not isinstance(call.values, list):
+        return call.values
+    with np.errstate(over="ignore"):
+        made: Matrix = np.array(call.values, dtype=np.float32).reshape(call.rows, -1)
+    return made
+
+
+def joined(calls: Sequence[Call], width: int) -> Matrix:
+    """The rows of all calls, in order; raises `OverflowError` for a number beyond float32."""
+    values = [call.values for call in calls]
+    if len(values) == 1 and not isinstance(values[0], list):
+        return values[0]
+    if all(isinstance(part, list) for part in values):
+        # A list of Python floats is packed three times as fast as numpy reads it.
+        flat = list(itertools.chain.from_iterable(values))
+        made: Matrix = np.frombuffer(_floats(len(flat)).pack(*flat), dtype=np.float32)
+        return made.reshape(-1, width)
+    return np.concatenate([one(call) for call in calls])
+
+
+@lru_cache(maxsize=1024)
+def _floats(count: int) -> struct.Struct:
+    return struct.Struct(f"={count}f")

@@ -1,0 +1,202 @@
+"""A request body in one of our formats into numbers: the usual way fast, any other thoroughly."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from driftloop.contracts import batches
+from driftloop.contracts.batches import Matrix
+from driftloop.contracts.errors import InvalidInput, Reject
+from driftloop.contracts.headers import ARROW, MSGPACK
+from driftloop.contracts.ipc import refuse_compressed
+from driftloop.inference.core.call import row_ids
+from driftloop.inference.domain.plan import Plan
+from driftloop.inference.domain.prediction import model_input
+from driftloop.inference.domain.rowplan import RowPlan
+from driftloop.inference.plain.streams import Streams
+from driftloop.modelspec.contract import MOST_ID
+from driftloop.modelspec.rows import as_text, from_dicts, lenient_json
+from driftloop.runtime.problems import UnsupportedType
+
+JSON: Final = "application/json"
+ACCEPTED: Final = (JSON, MSGPACK, ARROW)
+_FORM: Final = "application/x-www-form-urlencoded"
+FEW: Final = 64
+"""Up to so many rows stay a list of numbers until their micro-batch is made."""
+
+Form = Literal["rows", "matrix", "arrow"]
+
+
+class Asked(NamedTuple):
+    """Numbers of the rows (flat, or a matrix), event ids if given, and the form of the answer."""
+
+    values: list[float] | Matrix
+    rows: int
+    ids: Sequence[str]
+    form: Form
+
+
+class _Inputs(msgspec.Struct, forbid_unknown_fields=True):
+    """Rows as numbers in the order of the spec's features, in the codes of the matrix."""
+
+    inputs: list[list[float]]
+    id: str = ""
+
+
+_INPUTS: Final = {
+    JSON: msgspec.json.Decoder(_Inputs).decode,
+    MSGPACK: msgspec.msgpack.Decoder(_Inputs).decode,
+}
+_ANY: Final[dict[str, Callable[[bytes], Any]]] = {
+    JSON: msgspec.json.decode,
+    MSGPACK: msgspec.msgpack.decode,
+}
+_MATRIX_STARTS: Final = (b'{"inputs"', b'{"id"')
+_MATRIX_KEYS: Final = (b"\xa6in", b"\xa2id")
+"""The beginnings of the same keys in MessagePack, after the byte that says how many there are."""
+
+
+def kind_of(content_type: str, body: bytes = b"") -> str:
+    """The format of a body; without a content type it is told by the body's first byte.
+
+    `curl -d` says of any data that it comes from a form.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind in ACCEPTED:
+        return kind
+    if kind and kind != _FORM:
+        raise UnsupportedType(
+            f"content-type: {kind[:80]!r} is not read here; accepted: {', '.join(ACCEPTED)}"
+        )
+    return MSGPACK if body[:1] > b"\x7f" else JSON
+
+
+class Reader:
+    """Reads bodies for one plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._rows = RowPlan(plan)
+        self._streams = Streams(plan)
+
+    def read(self, kind: str, body: bytes) -> Asked:
+        """The numbers of a body; raises `Reject` or `InvalidInput` that says what is wrong."""
+        if kind == ARROW:
+            return self._arrow(body)
+        try:
+            if kind == MSGPACK:
+                if body[1:4] in _MATRIX_KEYS:
+                    return self._inputs(_INPUTS[kind](body))
+                return self._usual(*self._rows.msgpack(body))
+            if body.startswith(_MATRIX_STARTS):
+                return self._inputs(_INPUTS[kind](body))
+            return self._usual(*self._rows.json(body))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self.thorough(kind, body)
+
+    def thorough(self, kind: str, body: bytes) -> Asked:
+        """The same through the data contract, which accepts more and names what it refuses."""
+        if kind == ARROW:
+            refuse_compressed(body)
+            return self._batch(batches.decode(body))
+        try:
+            given = _ANY[kind](body)
+        except msgspec.ValidationError:  # a number beyond every float: the contract names its field
+            given = lenient_json(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Reject(f"body: not {kind} ({error}); accepted: rows as objects") from error
+        if isinstance(given, dict) and "inputs" in given and "inputs" not in self._plan.names:
+            return self._inputs(_strict(given))
+        rows = rows_in(given)
+        return self._batch(from_dicts(rows))._replace(form="rows")
+
+    def _usual(self, values: list[float], rows: int, ids: list[str]) -> Asked:
+        return Asked(self._values(values), rows, _checked(ids), "rows")
+
+    def _values(self, values: list[float]) -> list[float] | Matrix:
+        if len(values) <= FEW * self._plan.width:
+            return values
+        with np.errstate(over="ignore"):
+            return np.array(values, dtype=np.float32).reshape(-1, self._plan.width)
+
+    def _inputs(self, given: _Inputs) -> Asked:
+        width = self._plan.width
+        if not given.inputs:
+            raise InvalidInput("inputs: there is no row; accepted: at least one")
+        values: list[float] = []
+        for at, row in enumerate(given.inputs):
+            if len(row) != width:
+                raise InvalidInput(
+                    f"inputs: row {at} has {len(row)} numbers; accepted: {width}, one a feature"
+                )
+            values += row
+        rows = len(given.inputs)
+        ids = row_ids(given.id, rows) if given.id else ()
+        return Asked(self._values(values), rows, _checked(ids), "matrix")
+
+    def _arrow(self, body: bytes) -> Asked:
+        matrix = self._streams.read(body)
+        if matrix is None:
+            return self.thorough(ARROW, body)
+        return Asked(matrix, len(matrix), (), "arrow")
+
+    def _batch(self, batch: pa.RecordBatch) -> Asked:
+        matrix = model_input(self._plan.contract, batch)
+        name = self._plan.spec.columns.event_id
+        ids: Sequence[str] = ()
+        if name in batch.schema.names and name not in self._plan.names:
+            given = as_text(batch.column(name))
+            if not given.null_count:
+                ids = given.to_pylist()
+        return Asked(matrix, len(matrix), _checked(ids), "arrow")
+
+
+def _strict(given: dict[str, Any]) -> _Inputs:
+    try:
+        return msgspec.convert(given, _Inputs)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(
+            f'inputs: {error}; accepted: {{"inputs": [[numbers], ...]}}, a list for each row'
+        ) from error
+
+
+def _checked(ids: Sequence[str]) -> Sequence[str]:
+    if not all(ids):
+        return ()
+    for id in ids:
+        if len(id) > MOST_ID:
+            raise InvalidInput(
+                f"event_id: {id[:40]!r}... has {len(id)} characters; accepted: at most {MOST_ID}"
+            )
+    return ids
+
+
+def reader_of(plan: Plan) -> Reader:
+    """The reader of a plan, made at its first request."""
+    if plan.reader is None:
+        plan.reader = Reader(plan)
+    reader: Reader = plan.reader
+    return reader
+
+
+def rows_in(given: Any) -> list[dict[str, Any]]:
+    """The rows of `{"rows": [...]}`, `[...]` or one row alone."""
+    if isinstance(given, dict):
+        rows = given.get("rows")
+        given = rows if len(given) == 1 and isinstance(rows, list) else [given]
+    if isinstance(given, list):
+        if not given:
+            raise InvalidInput("rows: there is none; accepted: at least one row")
+        odd = next((at for at, row in enumerate(given) if not isinstance(row, dict)), None)
+        if odd is None:
+            return given
+        raise InvalidInput(
+            f"row {odd}: {given[odd]!r:.80} is no row; accepted: an object of field and value"
+        )
+    shown = repr(given)[:80]
+    raise InvalidInput(
+        f'body: {shown} is not rows; accepted: {{"rows": [...]}}, a list of rows, a row'
+    )

@@ -1,0 +1,1 @@
+"""The Open Inference Protocol V2, whatever it travels on: its messages, tensors and service."""

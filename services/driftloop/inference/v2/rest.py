@@ -1,0 +1,115 @@
+"""`infer` over HTTP: the hot route, from body bytes to body bytes, without a task or a future."""
+
+from typing import Final
+
+from driftloop.contracts.errors import DriftloopError, InvalidInput
+from driftloop.contracts.names import check_model_name
+from driftloop.inference.core.engine import Engine
+from driftloop.inference.v2.calls import OCTETS, BinaryCall, JsonCall, fail
+from driftloop.inference.v2.decoding import request, usual, usual_binary
+from driftloop.inference.v2.encoding import encoded
+from driftloop.inference.v2.messages import InferRequest, InferResponse
+from driftloop.inference.v2.service import V2, version_of
+from driftloop.runtime.http1 import Exchange, Head
+
+HEAD_LENGTH: Final = b"inference-header-content-length"
+TIMEOUT: Final = b"request-timeout"
+"""Header: seconds the caller waits, at most."""
+
+
+class Infer:
+    """The handler of `infer` for one model, or one version of it."""
+
+    def __init__(self, engine: Engine, v2: V2, head: Head, model: str, version: str) -> None:
+        self._engine = engine
+        self._v2 = v2
+        self._model = model
+        self._version = version
+        self._binary = bool(head.get(HEAD_LENGTH))
+        self._timed = bool(head.get(TIMEOUT))
+        self._number = -1
+        """The version as a number, once it and the name were checked."""
+
+    def __call__(self, exchange: Exchange, body: bytes) -> None:
+        """Read, queue; the lane answers."""
+        try:
+            if self._number < 0:
+                check_model_name(self._model)
+                self._number = version_of(self._version)
+            self._take(exchange, body)
+        except DriftloopError as error:
+            fail(exchange, error)
+
+    def _take(self, exchange: Exchange, body: bytes) -> None:
+        engine = self._engine
+        here = engine.here(self._model, self._number)
+        if here is not None:
+            lane, served = here
+            if lane.full:
+                raise lane.overloaded()
+            plan = served.plan
+            made: type[JsonCall | BinaryCall] = JsonCall
+            if self._binary:
+                found = usual_binary(plan, body, json_length(exchange, body))
+                made = BinaryCall
+            else:
+                found = usual(plan, body)
+            if found is not None:
+                values, rows, id = found
+                deadline = deadline_from(exchange) if self._timed else 0.0
+                call = made(plan, values, rows, id or engine.new_id(), exchange.began, deadline)
+                call.exchange = exchange
+                lane.submit(call)
+                return
+        self._any(exchange, body)
+
+    def _any(self, exchange: Exchange, body: bytes) -> None:
+        asked = request(self._model, self._version, body, json_length(exchange, body))
+        asked.deadline = deadline_from(exchange)
+
+        def done(result: InferResponse | Exception) -> None:
+            if isinstance(result, Exception):
+                fail(exchange, result)
+            else:
+                tell(exchange, asked, result)
+
+        self._v2.infer_soon(asked, done)
+
+
+def tell(exchange: Exchange, asked: InferRequest, response: InferResponse) -> None:
+    """Write a response; the outputs asked for as binary data follow the JSON."""
+    head, data = encoded(asked, response)
+    if data is None:
+        exchange.json(head)
+    else:
+        line = b"inference-header-content-length: %d\r\n" % len(head)
+        exchange.answer(200, OCTETS, head + data, line)
+
+
+def json_length(exchange: Exchange, body: bytes) -> int:
+    """How many bytes of the body are JSON; 0 is all. Raises `InvalidInput`."""
+    told = exchange.head.get(HEAD_LENGTH)
+    if not told:
+        return 0
+    if told.isdigit() and len(told) < 12 and 0 < int(told) <= len(body):
+        return int(told)
+    raise InvalidInput(
+        f"{HEAD_LENGTH.decode()}: {told[:40].decode('latin-1')!r}; "
+        f"accepted: the bytes of JSON before the binary data, at most the body's {len(body)}"
+    )
+
+
+def deadline_from(exchange: Exchange) -> float:
+    """The caller's deadline on the clock of `time.perf_counter`; 0 is none."""
+    told = exchange.head.get(TIMEOUT)
+    if not told:
+        return 0.0
+    try:
+        seconds = float(told)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < 1e6:
+        raise InvalidInput(
+            f"{TIMEOUT.decode()}: {told[:40].decode('latin-1')!r}; accepted: seconds above 0"
+        )
+    return exchange.began + seconds
