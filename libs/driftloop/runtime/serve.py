@@ -21,6 +21,7 @@ from driftloop.contracts.stats import ServiceStats
 from driftloop.runtime import logs, metrics, workers
 from driftloop.runtime.http import HttpServer, Problem, operations
 from driftloop.runtime.http1 import Http1Server
+from driftloop.runtime.ports import require_unshared
 from driftloop.runtime.service import Hot, S, Service, Wired, first_end
 from driftloop.runtime.settings import Shared, load
 from driftloop.runtime.without import do_without
@@ -81,12 +82,12 @@ async def _run(service: Service[S], settings: S, joined: Joined | None) -> int:
     started = time.time()
     try:
         if joined is None and service.workers(settings) > 1:
-            await workers.require_unshared(settings.host, service.ports(settings))
+            await require_unshared(settings.host, service.ports(settings))
         bus = await _connect(service.name, settings, stop)
+        wired = await service.wire(settings, bus)
     except OSError as error:
         log.error("%s", error)
         return 3 if isinstance(error, ConnectionError) else 1
-    wired = await service.wire(settings, bus)
     running = _running(service, settings, joined, bus, wired, started)
     failed = await _serve(running, stop, samples=joined is None)
     if failed is None and bus.connection.nc.is_closed:
@@ -107,12 +108,12 @@ def _running(
 ) -> _Running:
     tasks = [asyncio.create_task(task) for task in wired.tasks]
     problem = _problem(bus, wired, tasks)
-    crew = workers.crew(
-        joined,
-        service.workers(settings),
-        lambda: State(problem=problem(), families=metrics.snapshot()),
-    )
     several = service.workers(settings) > 1
+
+    def own() -> State:
+        return State(problem=problem(), families=metrics.snapshot())
+
+    crew = workers.place(joined, service.workers(settings), own)
     app = operations(service.name, problem, wired.http, crew.told if several else None)
     http = http_server(app, settings, wired.hot, reuse_port=several)
     scheme = "https" if wired.hot is not None and wired.hot.tls is not None else "http"
@@ -123,13 +124,11 @@ def _running(
 async def _serve(its: _Running, stop: asyncio.Event, *, samples: bool) -> BaseException | None:
     """Listen until `stop`, or until something fails, which is returned."""
     sampler = asyncio.create_task(_sample(its)) if samples else None
-    crew = asyncio.create_task(its.crew.run(), name="workers")
     try:
         await its.http.start()
         await its.bus.start()
         log.info("ready on %s after %.1f s", its.url, time.time() - its.started)
-        its.crew.begin()
-        return await first_end([*its.tasks, crew], stop)
+        return await first_end([*its.tasks, its.crew.start()], stop)
     except OSError as error:
         return error
     finally:

@@ -60,21 +60,22 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
 S = TypeVar("S", bound=Shared)
 
 
+def given(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Our variables in this process's environment, or in another."""
+    found = os.environ if environment is None else environment
+    return {name: value for name, value in found.items() if name.startswith(PREFIX)}
+
+
 def load(kind: type[S], service: str, environment: Mapping[str, str] | None = None) -> S:
     """The settings of a service from its environment.
 
     Raises `InvalidInput` that names the variable, its value and what is accepted.
     """
-    given = {
-        k: v
-        for k, v in (environment if environment is not None else os.environ).items()
-        if k.startswith(PREFIX)
-    }
     own, shared = f"{PREFIX}{service.upper()}_", set(Shared.__struct_fields__)
     fields = set(kind.__struct_fields__)
     values: dict[str, str] = {}
     problems: list[str] = []
-    for variable, value in sorted(given.items()):
+    for variable, value in sorted(given(environment).items()):
         if variable.startswith(own):
             field = variable.removeprefix(own).lower()
             known = field in fields

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import signal
@@ -10,8 +9,8 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple
 
 from driftloop.runtime import metrics
 from driftloop.runtime.metrics import Family
@@ -22,8 +21,6 @@ log = logging.getLogger(__name__)
 VARIABLE: Final = "DRIFTLOOP_WORKER"
 """Tells a process started here its number and the file descriptor of its line: `1:7`."""
 ANSWER_SECONDS: Final = 1.0
-FREE_SECONDS: Final = 2.0
-"""How long a port may stay taken: by the workers of a worker 0 that was killed."""
 STEADY_SECONDS: Final = 30.0
 LONGEST_BACK_OFF: Final = 30.0
 
@@ -40,25 +37,39 @@ class Silent(Exception):
     """Worker 0 does not say how all are."""
 
 
+class Joined(NamedTuple):
+    """Number of a worker that worker 0 has started, and its end of the line."""
+
+    number: int
+    end: socket.socket
+
+
 class Alone:
     """A service in one process."""
 
     def __init__(self, own: Own) -> None:
         self._own = own
+        self._task: asyncio.Task[None] | None = None
 
     async def told(self) -> State:
         """The state of the whole service: of all its workers. Raises `Silent`."""
         return self._own()
 
-    async def run(self) -> None:
-        """Be one of several; call it when this worker listens. Ends with an error or never."""
-        await asyncio.get_running_loop().create_future()
+    def start(self) -> asyncio.Task[None]:
+        """Be one of several; call it when this process listens. The task ends with an error, or
+        after `stop`.
+        """
+        self._task = asyncio.create_task(self._run(), name="workers")
+        return self._task
 
     def stop(self) -> None:
         """Begin to end what was started here."""
 
     async def ended(self) -> None:
-        """Wait until what was started here has ended, or say the last words."""
+        """Wait until what was started here has ended; when cancelled, kill it."""
+
+    async def _run(self) -> None:
+        await asyncio.get_running_loop().create_future()
 
 
 class Member(Alone):
@@ -68,6 +79,7 @@ class Member(Alone):
         super().__init__(own)
         self._line = Line(end, self._answer)
         self._rounds = Rounds(lambda: self._line.ask(3 * ANSWER_SECONDS))
+        self._stopping = False
 
     async def told(self) -> State:
         """What worker 0 says of all."""
@@ -76,8 +88,15 @@ class Member(Alone):
             raise Silent("worker 0 does not answer")
         return state
 
-    async def run(self) -> None:
-        """Say that this worker is there; raises `ConnectionError` when worker 0 is gone."""
+    def stop(self) -> None:
+        """From now on worker 0 may go first."""
+        self._stopping = True
+
+    async def ended(self) -> None:
+        """Tell the last values, so that the sums keep them."""
+        self._line.tell(self._own())
+
+    async def _run(self) -> None:
         running = asyncio.create_task(self._line.run())
         try:
             await self._line.opened.wait()
@@ -85,11 +104,8 @@ class Member(Alone):
             await running
         finally:
             running.cancel()
-        raise ConnectionError("worker 0 is gone")
-
-    async def ended(self) -> None:
-        """Tell the last values, so that the sums keep them."""
-        self._line.tell(self._own())
+        if not self._stopping:
+            raise ConnectionError("worker 0 is gone")
 
     async def _answer(self) -> State:
         return self._own()
@@ -107,8 +123,6 @@ class Crew(Alone):
         self._workers = [_Worker(number, command, self.told) for number in range(1, count)]
         self._ended: list[Family] = []
         self._stopping = asyncio.Event()
-        self._over = asyncio.Event()
-        self._over.set()
         self._rounds = Rounds(self._everyone)
 
     async def told(self) -> State:
@@ -117,16 +131,6 @@ class Crew(Alone):
         assert state is not None
         return state
 
-    async def run(self) -> None:
-        """Start the others and keep them alive until `stop`; whoever is left is killed."""
-        self._over.clear()
-        try:
-            async with asyncio.TaskGroup() as group:
-                for worker in self._workers:
-                    group.create_task(self._keep(worker))
-        finally:
-            self._over.set()
-
     def stop(self) -> None:
         """SIGTERM to all."""
         self._stopping.set()
@@ -134,8 +138,17 @@ class Crew(Alone):
             worker.terminate()
 
     async def ended(self) -> None:
-        """Wait until all have ended."""
-        await self._over.wait()
+        """Wait until all have ended; when cancelled, kill them."""
+        if self._task is not None:
+            try:
+                await asyncio.wait([self._task])
+            finally:
+                self._task.cancel()
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for worker in self._workers:
+                group.create_task(self._keep(worker))
 
     async def _keep(self, worker: "_Worker") -> None:
         while not self._stopping.is_set():
@@ -242,8 +255,18 @@ class _Worker:
         )
 
 
-def member() -> tuple[int, socket.socket] | None:
-    """Number and line of this process if worker 0 has started it; its variable is taken away."""
+def place(joined: Joined | None, count: int, own: Own) -> Alone:
+    """The place of this process among the `count` of its service."""
+    if joined is not None:
+        return Member(joined.end, own)
+    return Crew(count, own) if count > 1 else Alone(own)
+
+
+def joined() -> Joined | None:
+    """Whether worker 0 has started this process, and how; the variable that says so is taken away.
+
+    What else has its name is left for the check of the settings.
+    """
     number, _, descriptor = os.environ.get(VARIABLE, "").partition(":")
     if not (number.isdigit() and descriptor.isdigit()) or not _is_socket(int(descriptor)):
         return None
@@ -251,30 +274,7 @@ def member() -> tuple[int, socket.socket] | None:
     end = socket.socket(fileno=int(descriptor))
     end.set_inheritable(False)
     end.setblocking(False)
-    return int(number), end
-
-
-async def require_unshared(host: str, ports: Iterable[int]) -> None:
-    """Check that nobody else listens: the kernel would share a port without a word.
-
-    Raises `OSError` naming the address.
-    """
-    deadline = time.monotonic() + FREE_SECONDS
-    for port in ports:
-        while (taken := _taken(host, port)) is not None:
-            if taken.errno != errno.EADDRINUSE or time.monotonic() > deadline:
-                raise OSError(f"cannot listen on {host}:{port}: {taken.strerror}")
-            await asyncio.sleep(0.05)
-
-
-def _taken(host: str, port: int) -> OSError | None:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as made:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            made.bind((host, port))
-        except OSError as error:
-            return error
-    return None
+    return Joined(int(number), end)
 
 
 def _is_socket(descriptor: int) -> bool:

@@ -7,7 +7,7 @@ from driftloop.artifacts.store import Artifacts
 from driftloop.bus.bus import Bus
 from driftloop.bus.work import Work
 from driftloop.inference.core.engine import Engine
-from driftloop.inference.core.lane import Bounds
+from driftloop.inference.core.queue import Bounds
 from driftloop.inference.core.serving import Serving
 from driftloop.inference.explain import Explainer
 from driftloop.inference.handlers import Scoring
@@ -31,7 +31,7 @@ async def wire(settings: InferenceSettings, bus: Bus) -> Wired:
     versions = Versions(bus, artifacts, settings)
     log = PredictionLog(bus, versions, settings)
     serving = Serving(bus, versions)
-    engine = Engine(serving, _bounds(settings), log)
+    engine = Engine(serving, _bounds(settings), log, settings.cache_mb << 20)
     explainer = Explainer(artifacts)
     v2 = V2(engine, versions, explainer, versions.problem, settings.model_control)
     scoring = Scoring(bus, versions, settings.shadow_seconds)
@@ -96,7 +96,12 @@ async def _grpc(settings: InferenceSettings, v2: V2) -> Any:
 
     tls = Tls(*_files(settings.tls_key, settings.tls_cert)) if settings.tls_cert else None
     server = GrpcServer(
-        v2, settings.host, settings.grpc_port, max_message_bytes=settings.body_bytes, tls=tls
+        v2,
+        settings.host,
+        settings.grpc_port,
+        max_message_bytes=settings.body_bytes,
+        tls=tls,
+        reuse_port=settings.workers > 1,
     )
     await server.start()
     return server
@@ -107,4 +112,14 @@ def _files(*names: str) -> tuple[bytes, bytes]:
     return key, certificate
 
 
-SERVICE = Service(name="inference", settings=InferenceSettings, wire=wire)
+def _ports(settings: InferenceSettings) -> tuple[int, ...]:
+    return tuple(port for port in (settings.port, settings.grpc_port) if port > 0)
+
+
+SERVICE = Service(
+    name="inference",
+    settings=InferenceSettings,
+    wire=wire,
+    workers=lambda settings: settings.workers,
+    ports=_ports,
+)

@@ -12,23 +12,24 @@ _TEXT: Final = {"type": "string"}
 _NUMBERS: Final = {"type": "array", "items": {"type": "number"}}
 
 
-def _errors(kind: str, schema: dict[str, Any], *statuses: int) -> dict[int | str, dict[str, Any]]:
+Content = dict[str, dict[str, Any]]
+
+
+def _errors(content: Content, *statuses: int) -> dict[int | str, dict[str, Any]]:
     told = {
         400: "The request says something that cannot be read or is not accepted",
         404: "No such model, or no such version of it",
         408: "The request did not come in time",
         413: "The request is too large",
+        414: "The address is too long",
         415: "This content type is not read here",
         422: "A value breaks the model's contract; the text names the field",
-        429: "Too many requests",
+        431: "The header fields are too large, or too many",
         500: "A bug of ours",
         503: "Nobody answers now, or too many rows wait; try again after Retry-After",
         504: "The caller's deadline passed in the queue",
     }
-    return {
-        status: {"description": told[status], "content": {kind: {"schema": schema}}}
-        for status in statuses
-    }
+    return {status: {"description": told[status], "content": content} for status in statuses}
 
 
 _V2_ERROR: Final = {"type": "object", "properties": {"error": _TEXT}, "required": ["error"]}
@@ -42,6 +43,10 @@ _PROBLEM_SCHEMA: Final = {
     },
     "required": ["title", "status", "detail"],
 }
+_PROBLEM_CONTENT: Final[Content] = {_PROBLEM: {"schema": _PROBLEM_SCHEMA}}
+_V2_CONTENT: Final[Content] = {_JSON: {"schema": _V2_ERROR}}
+_BOTH: Final[Content] = {**_V2_CONTENT, **_PROBLEM_CONTENT}
+"""The protocol's errors, and those of the HTTP server, which come before a protocol is known."""
 _TENSOR: Final = {
     "type": "object",
     "properties": {
@@ -112,7 +117,10 @@ INDEX_BODY: Final = {
         },
     }
 }
-V2_ERRORS: Final = _errors(_JSON, _V2_ERROR, 400, 404, 500, 503)
+V2_ERRORS: Final = {
+    **_errors(_BOTH, 400, 404, 500, 503),
+    **_errors(_PROBLEM_CONTENT, 408, 413, 414, 415, 431),
+}
 _STREAM: Final = {"type": "string", "format": "binary"}
 
 
@@ -189,8 +197,7 @@ def _add_infer(app: FastAPI) -> None:
     responses: dict[int | str, dict[str, Any]] = {
         200: ok,
         **V2_ERRORS,
-        **_errors(_JSON, _V2_ERROR, 504),
-        **_errors(_PROBLEM, _PROBLEM_SCHEMA, 408, 413, 429),
+        **_errors(_V2_CONTENT, 504),
     }
     for path, route, name in (
         ("/v2/models/{model}/infer", _never, "v2_infer"),
@@ -207,9 +214,7 @@ def _add_infer(app: FastAPI) -> None:
         )
 
 
-PROBLEMS: Final = _errors(
-    _PROBLEM, _PROBLEM_SCHEMA, 400, 404, 408, 413, 415, 422, 429, 500, 503, 504
-)
+PROBLEMS: Final = _errors(_PROBLEM_CONTENT, 400, 404, 408, 413, 414, 415, 422, 431, 500, 503, 504)
 
 
 async def _never(model: str) -> Response:

@@ -10,6 +10,8 @@ from driftloop.runtime.settings import Shared
 class InferenceSettings(Shared, frozen=True, kw_only=True):
     """Settings of the inference service."""
 
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    """Processes that answer on the same ports; each has its own models, shadows and bounds."""
     shadow_seconds: Annotated[float, Meta(gt=0)] = 0.25
     """How long the scoring of a batch waits for a shadow, at most."""
     refresh_seconds: Annotated[float, Meta(gt=0)] = 2.0
@@ -33,6 +35,8 @@ class InferenceSettings(Shared, frozen=True, kw_only=True):
     """Milliseconds a request would wait for one model, at most; more are refused with 503."""
     run_rows: Annotated[int, Meta(ge=1)] = 8_192
     """Rows of one run of a model, at most, where requests have fewer."""
+    cache_mb: Annotated[int, Meta(ge=0)] = 0
+    """Megabytes for answers to rows asked before, for each model; 0 keeps none."""
     connections: Annotated[int, Meta(ge=1)] = 1_024
     """HTTP connections open at a time."""
     grpc_port: Annotated[int, Meta(ge=-1, le=65_535)] = -1
@@ -59,3 +63,16 @@ class InferenceSettings(Shared, frozen=True, kw_only=True):
     """Rows answered on request that wait for the log, at most; 0 logs none."""
     log_mb: Annotated[int, Meta(ge=0)] = 64
     """Megabytes of rows answered on request that wait for the log, at most."""
+
+    def __post_init__(self) -> None:
+        """Refuse what several processes cannot keep; raises `ValueError`."""
+        if self.workers > 1 and self.grpc_port == 0:
+            raise ValueError(
+                f"grpc_port: 0 with workers {self.workers} is another port for each; "
+                "accepted: a port, or -1"
+            )
+        if self.workers > 1 and self.model_control:
+            raise ValueError(
+                f"model_control: true with workers {self.workers} would reach one of them; "
+                "accepted: false, or workers 1"
+            )

@@ -17,12 +17,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import psutil
 
+from driftloop.inference.settings import InferenceSettings
 from driftloop.local.nats import NatsServer, free_port, require_free
+from driftloop.local.passed_on import passed_on
+from driftloop.local.readiness import unready
 from driftloop.runtime.serve import die_with_parent, usage
 from driftloop.runtime.settings import (
     BASE_PORT,
@@ -30,6 +31,7 @@ from driftloop.runtime.settings import (
     PREFIX,
     SERVICES,
     environment_of_child,
+    load,
 )
 
 log = logging.getLogger(__name__)
@@ -67,7 +69,11 @@ class Child:
 
 @dataclass
 class System:
-    """NATS and the services, in the folder `data`. A port of 0 means any free one."""
+    """NATS and the services, in the folder `data`. A port of 0 means any free one.
+
+    The user's variables go on to the services; see `passed_on`. `environment` wins over them.
+    Raises `InvalidInput` that names a variable no service accepts.
+    """
 
     data: Path
     base_port: int = BASE_PORT
@@ -76,7 +82,11 @@ class System:
     services: tuple[str, ...] = SERVICES
 
     def __post_init__(self) -> None:
-        """Choose the ports."""
+        """Read the user's variables, and choose the ports."""
+        self._passed_on, self._left_out = passed_on()
+        self._inference = load(
+            InferenceSettings, "inference", {**self._passed_on, **self.environment}
+        )
         self.nats = NatsServer(self.data / "nats", port=self.nats_port or free_port())
         self.children = {name: Child(name, self._port(name)) for name in self.services}
         self._watcher: asyncio.Task[None] | None = None
@@ -92,19 +102,36 @@ class System:
 
     def http(self, service: str) -> str:
         """Address of a service's HTTP door."""
-        return f"http://127.0.0.1:{self.children[service].port}"
+        tls = service == "inference" and self._inference.tls_cert
+        return f"{'https' if tls else 'http'}://127.0.0.1:{self.children[service].port}"
+
+    @property
+    def grpc(self) -> str:
+        """Address of inference over gRPC, empty if it has none that is known."""
+        port = self._inference.grpc_port
+        return f"127.0.0.1:{port}" if port > 0 else ""
 
     async def start(self) -> None:
         """Start everything, wait until it is ready; raises `RuntimeError` naming what is not."""
         (self.data / "logs").mkdir(parents=True, exist_ok=True)
         self._own_folder()
+        for variable in self._left_out:
+            log.warning("%s: not passed on: whoever starts the services decides it", variable)
         for child in self.children.values():
             await _free(child.port, f"the port of {child.name}")
+        await self._free_grpc()
         await self._start_nats()
         for child in self.children.values():
             self._launch(child)
         self._watcher = asyncio.create_task(self._watch())
         await self.ready()
+
+    async def _free_grpc(self) -> None:
+        port, what = self._inference.grpc_port, f"{PREFIX}INFERENCE_GRPC_PORT"
+        if port in (self.nats.port, *(child.port for child in self.children.values())):
+            raise RuntimeError(f"{what}: {port} has another use here; accepted: another one")
+        if port > 0:
+            await _free(port, what)
 
     def _own_folder(self) -> None:
         """Two systems in one folder would write over each other's logs."""
@@ -126,7 +153,7 @@ class System:
         waiting = dict.fromkeys(self.children, "not asked yet")
         while waiting:
             for name in list(waiting):
-                reason = await asyncio.to_thread(_unready, self.http(name))
+                reason = await asyncio.to_thread(unready, self.http(name))
                 if reason is None:
                     del waiting[name]
                 else:
@@ -175,8 +202,9 @@ class System:
     def _launch(self, child: Child) -> None:
         environment = environment_of_child(
             {
-                f"{PREFIX}NATS_URL": self.url,
                 f"{PREFIX}NATS_LOG_GB": f"{self._log_gb():.2f}",
+                **self._passed_on,
+                f"{PREFIX}NATS_URL": self.url,
                 f"{PREFIX}PORT": str(child.port),
                 f"{PREFIX}TELEMETRY_PATH": str(self.data / "clickhouse"),
                 **self.environment,
@@ -249,17 +277,6 @@ def _wait(children: list[Child], seconds: float) -> None:
                 child.process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 log.warning("%s did not stop in time", child.name)
-
-
-def _unready(address: str) -> str | None:
-    try:
-        with urlopen(f"{address}/readyz", timeout=2.0):
-            return None
-    except URLError as error:
-        body = error.read().decode() if hasattr(error, "read") else ""
-        return body or str(error.reason)
-    except (OSError, TimeoutError) as error:
-        return str(error)
 
 
 def _end_group(child: Child) -> None:

@@ -71,5 +71,7 @@ def _greet(system: System, seconds: float) -> None:
     console.print(f"  console    {system.http('console')}")
     console.print(f"  ingest     {system.http('ingest')}/v1/models/<model>/rows")
     console.print(f"  inference  {system.http('inference')}/v1/models/<model>/predict")
+    if system.grpc:
+        console.print(f"  gRPC       {system.grpc} (Open Inference Protocol V2)")
     console.print(f"  NATS       {system.url}")
     console.print("Ctrl-C stops everything.")

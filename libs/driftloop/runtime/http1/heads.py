@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from driftloop.runtime.http1.exchange import Exchange
 
 MEMO_HEADS: Final = 4096
-"""Heads remembered at most, half of them fresh; a client with a new head each time fills it."""
+"""Heads remembered at most, from the second time they come; half of them fresh."""
 
 MEMO_BYTES: Final = 2048
 """A longer head is parsed each time."""
@@ -102,8 +102,8 @@ class _Fields:
 
 
 class Heads:
-    """Parses heads and remembers them, in two generations: when the young one is full it becomes
-    the old one, and what the old one held and nobody asked for again is forgotten.
+    """Parses heads, and remembers those that come again, in two generations: when the young one is
+    full it becomes the old one, and what the old one held and nobody asked for is forgotten.
     """
 
     def __init__(
@@ -116,6 +116,7 @@ class Heads:
         self._compress = compress
         self.young: dict[bytes, Head] = {}
         self._old: dict[bytes, Head] = {}
+        self._seen: set[int] = set()
 
     def forget(self) -> None:
         """Ask the router again about every head."""
@@ -128,12 +129,21 @@ class Heads:
         Raises `Refused` (400, 413, 415, 417, 431, 501, 505) for what is not served.
         """
         head = self.young.get(raw) or self._old.get(raw) or self._parse(raw)
-        if len(raw) <= MEMO_BYTES:
+        if len(raw) <= MEMO_BYTES and self._again(hash(raw)):
             if len(self.young) >= MEMO_HEADS // 2:
                 self._old = dict(self.young)
                 self.young.clear()
             self.young[raw] = head
         return head
+
+    def _again(self, known: int) -> bool:
+        """Whether this head came before: one that comes only once is not worth remembering."""
+        if known in self._seen:
+            return True
+        if len(self._seen) >= MEMO_HEADS:
+            self._seen.clear()
+        self._seen.add(known)
+        return False
 
     def _parse(self, raw: bytes) -> Head:
         line = _LINE.match(raw)

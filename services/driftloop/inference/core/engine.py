@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from driftloop.contracts.batches import Matrix
+from driftloop.inference.core.cache import AnswerCache
 from driftloop.inference.core.call import Answered, Call, CallBack, Served, into
-from driftloop.inference.core.lane import Bounds, Lane
+from driftloop.inference.core.lane import Lane
+from driftloop.inference.core.queue import Bounds
 from driftloop.inference.core.serving import Ids, Serving
 from driftloop.inference.prediction_log import PredictionLog
 
@@ -19,7 +21,10 @@ THREADS: Final = 4
 class Engine:
     """Takes calls of every protocol to the model they are for."""
 
-    def __init__(self, serving: Serving, bounds: Bounds, log: PredictionLog) -> None:
+    def __init__(
+        self, serving: Serving, bounds: Bounds, log: PredictionLog, cache_bytes: int = 0
+    ) -> None:
+        self._cache_bytes = cache_bytes
         self.serving = serving
         self.new_id = Ids()
         self._bounds = bounds
@@ -80,6 +85,7 @@ class Engine:
             self._bounds,
             self._ran,
             self._threads,
+            AnswerCache(self._cache_bytes) if self._cache_bytes else None,
         )
         self._lanes[model, version] = lane
         return lane

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import struct
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Final
@@ -20,14 +19,15 @@ from driftloop.contracts.batches import Matrix
 from driftloop.contracts.errors import (
     DeadlineExceeded,
     DriftloopError,
-    InvalidInput,
     Overloaded,
     Retry,
 )
+from driftloop.inference.core.cache import AnswerCache, keep
 from driftloop.inference.core.call import Call, Served, joined
+from driftloop.inference.core.finite import finite
 from driftloop.inference.core.meters import METERS
+from driftloop.inference.core.queue import Bounds, Queue
 from driftloop.inference.domain.prediction import NoAnswer
-from driftloop.inference.domain.scored import infinite_rows
 
 log = logging.getLogger(__name__)
 
@@ -36,15 +36,6 @@ INLINE_MICROS: Final = 500.0
 
 Log = Callable[[Served, Matrix, Matrix, Sequence[Call], float], None]
 """Hears of every run: who answered, the rows, the answers, the calls, and when it was done."""
-
-
-class Bounds:
-    """Bounds of a queue: rows in it, rows of one run, and seconds a request may wait in it."""
-
-    def __init__(self, queue_rows: int, run_rows: int, queue_seconds: float) -> None:
-        self.queue_rows = queue_rows
-        self.run_rows = run_rows
-        self.queue_seconds = queue_seconds
 
 
 class Lane:
@@ -57,104 +48,58 @@ class Lane:
         bounds: Bounds,
         heard: Log,
         threads: Executor,
+        cache: AnswerCache | None = None,
     ) -> None:
+        self._cache = cache
         self._name = name
         self._who = who
-        self._bounds = bounds
         self._heard = heard
         self._threads = threads
         self._loop = asyncio.get_running_loop()
-        self._calls: deque[Call] = deque()
-        self._rows = 0
-        self._due = False
-        self._pace = 0.0
-        """Seconds a row, from the last runs."""
+        self._queue = Queue(name, bounds)
+        self.busy = False
+        """Whether calls are on their way."""
 
     def submit(self, call: Call) -> None:
         """Queue a call; raises `Overloaded` when the queue is full."""
-        rows = self._rows + call.rows
-        most = self._bounds
-        too_many = rows > most.queue_rows or rows * self._pace > most.queue_seconds
-        if too_many and (self._calls or call.rows > most.queue_rows):
-            self._refuse(call.rows)
-        self._rows = rows
-        self._calls.append(call)
-        if not self._due:
-            self._due = True
+        self._queue.add(call)
+        if not self.busy:
+            self.busy = True
             self._loop.call_soon(self._turn)
 
     @property
     def full(self) -> bool:
         """Whether another row would be refused: asked before the trouble of reading a request."""
-        most = self._bounds
-        return self._rows >= most.queue_rows or self._rows * self._pace > most.queue_seconds
+        return self._queue.full
 
     def overloaded(self) -> Overloaded:
         """The error for a caller who comes when the queue is full."""
-        wait = min(30.0, max(1.0, self._rows * self._pace))
-        return Overloaded(f"{self._name}: {self._rows} rows wait; try again later", delay=wait)
-
-    def _refuse(self, rows: int) -> None:
-        if rows > self._bounds.queue_rows:
-            raise InvalidInput(
-                f"rows: {rows} in one request; accepted: at most {self._bounds.queue_rows}"
-            )
-        raise self.overloaded()
+        return self._queue.overloaded()
 
     def _turn(self) -> None:
         """Run what waits, at most `run_rows` rows of it."""
-        calls = self._take()
+        calls, late = self._queue.take()
+        self._refuse_all(late, DeadlineExceeded(f"{self._name}: the deadline passed in the queue"))
         served = self._who()
         if served is None:
             self._refuse_all(calls, Retry(f"{self._name}: nobody answers now", delay=1.0))
         elif calls:
             calls, matrix = self._together(served, calls)
+            if self._cache is not None and calls:
+                calls, matrix = self._known(self._cache, served, calls, matrix)
             if calls and self._run(served, calls, matrix):
                 return
         self._again()
 
     def _again(self) -> None:
-        self._due = bool(self._calls)
-        if self._due:
+        self.busy = bool(self._queue)
+        if self.busy:
             self._loop.call_soon(self._turn)
-
-    def _take(self) -> list[Call]:
-        if self._rows <= self._bounds.run_rows:
-            calls = list(self._calls)
-            self._calls.clear()
-            self._rows = 0
-        else:
-            calls, taken = [], 0
-            while self._calls and (
-                not calls or taken + self._calls[0].rows <= self._bounds.run_rows
-            ):
-                call = self._calls.popleft()
-                taken += call.rows
-                calls.append(call)
-            self._rows -= taken
-        if any(call.deadline for call in calls):
-            calls = self._in_time(calls)
-        return calls
-
-    def _in_time(self, calls: list[Call]) -> list[Call]:
-        now = time.perf_counter()
-        late = [call for call in calls if 0 < call.deadline < now]
-        if late:
-            self._refuse_all(
-                late, DeadlineExceeded(f"{self._name}: the deadline passed in the queue")
-            )
-            calls = [call for call in calls if not 0 < call.deadline < now]
-        return calls
-
-    @property
-    def busy(self) -> bool:
-        """Whether calls are on their way."""
-        return self._due
 
     def _together(self, served: Served, calls: list[Call]) -> tuple[list[Call], Matrix]:
         """The rows of all calls, after those that break the contract were refused one by one."""
         plan = served.plan
-        if all(call.plan is plan for call in calls):
+        if not [call for call in calls if call.plan is not plan]:
             try:
                 matrix = joined(calls, plan.width)
             except (OverflowError, struct.error, TypeError, ValueError):
@@ -180,6 +125,24 @@ class Lane:
             self._refuse_all([call], error)
             return False
         return True
+
+    def _known(
+        self, cache: AnswerCache, served: Served, calls: list[Call], matrix: Matrix
+    ) -> tuple[list[Call], Matrix]:
+        """Answer what was asked before; the rest has to be run."""
+        left: list[Call] = []
+        at = 0
+        for call in calls:
+            end = at + call.rows
+            kept = cache.get(served, matrix[at:end])
+            if kept is None:
+                left.append(call)
+            else:
+                self._tell(served, [call], matrix[at:end], kept.answers, kept.best)
+            at = end
+        if len(left) == len(calls):
+            return calls, matrix
+        return left, joined(left, served.plan.width) if left else matrix_of_none(matrix.shape[1])
 
     def _run(self, served: Served, calls: list[Call], matrix: Matrix) -> bool:
         """Run and answer; whether it goes on in a thread."""
@@ -222,13 +185,28 @@ class Lane:
         began: float,
     ) -> None:
         ran = time.perf_counter()
-        rows = len(matrix)
-        self._pace += 0.25 * ((ran - began) / rows - self._pace)
+        self._queue.took(served.champion.session.cost, len(matrix), ran - began)
         if not np.isfinite(answers).all():
-            calls, matrix, answers = self._finite(served, calls, matrix, answers)
+            calls, matrix, answers, broken = finite(served, calls, matrix, answers)
+            for call, error in broken:
+                self._refuse_all([call], error)
             if not calls:
                 return
         best = answers.argmax(axis=1).tolist() if served.plan.spec.target.classes else []
+        if self._cache is not None:
+            keep(self._cache, served, calls, matrix, answers, best)
+        self._tell(served, calls, matrix, answers, best, (began, ran))
+
+    def _tell(
+        self,
+        served: Served,
+        calls: list[Call],
+        matrix: Matrix,
+        answers: Matrix,
+        best: list[int],
+        times: tuple[float, float] | None = None,
+    ) -> None:
+        """Give each call its answers; `times` are begin and end of the run, if there was one."""
         at = 0
         for call in calls:
             end = at + call.rows
@@ -238,37 +216,13 @@ class Lane:
                 log.exception("%s: an answer could not be written", self._name)
                 self._refuse_all([call], error)
             at = end
-        METERS.ran(calls, began, ran)
+        ended = time.perf_counter()
+        began, ran = times or (ended, ended)
+        METERS.ran(calls, began, ran, ended)
         try:
-            self._heard(served, matrix, answers, calls, ran)
+            self._heard(served, matrix, answers, calls, ended)
         except Exception:  # or the lane would stand still
             log.exception("%s: answers could not be logged", self._name)
-
-    def _finite(
-        self, served: Served, calls: list[Call], matrix: Matrix, answers: Matrix
-    ) -> tuple[list[Call], Matrix, Matrix]:
-        """Refuse the calls whose answers hold a number that is not finite."""
-        broken = infinite_rows(answers)
-        keep = np.ones(len(answers), dtype=np.bool_)
-        good: list[Call] = []
-        at = 0
-        for call in calls:
-            end = at + call.rows
-            if broken[at:end].any():
-                keep[at:end] = False
-                row = int(np.flatnonzero(broken[at:end])[0])
-                version = served.champion.manifest.version
-                self._refuse_all(
-                    [call],
-                    NoAnswer(
-                        f"row {row}: version {version} of {served.plan.spec.name} answered "
-                        f"{answers[at + row].tolist()}; expected: finite numbers"
-                    ),
-                )
-            else:
-                good.append(call)
-            at = end
-        return good, matrix[keep], answers[keep]
 
     def _failed(self, served: Served, calls: list[Call], error: BaseException) -> None:
         version = served.champion.manifest.version

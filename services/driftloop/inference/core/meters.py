@@ -1,6 +1,5 @@
 """What the request path counts: exactly, but summed up outside of the requests' way."""
 
-import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -75,9 +74,8 @@ class Meters(Collector):
         self._stages = {stage: Stage() for stage in STAGES}
         self._answered = REQUESTS.labels("answered")
 
-    def ran(self, calls: Sequence[Call], began: float, ran: float) -> None:
-        """A run from `began` to `ran` has answered `calls` just now."""
-        now = time.perf_counter()
+    def ran(self, calls: Sequence[Call], began: float, ran: float, now: float) -> None:
+        """A run from `began` to `ran` has answered `calls` by `now`."""
         stages = self._stages
         stages["decode"].add([call.queued - call.began for call in calls])
         stages["queue"].add([began - call.queued for call in calls])

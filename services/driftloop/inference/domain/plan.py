@@ -100,7 +100,7 @@ def _low(feature: Feature) -> float:
         return UNSEEN if feature.unseen == "accept" else 0.0
     if feature.type == "boolean":
         return 0.0
-    return -_LARGEST if feature.min is None else feature.min
+    return -_LARGEST if feature.min is None else max(feature.min, -_LARGEST)
 
 
 def _high(feature: Feature) -> float:
@@ -108,7 +108,7 @@ def _high(feature: Feature) -> float:
         return float(len(feature.categories) - 1)
     if feature.type == "boolean":
         return 1.0
-    return _LARGEST if feature.max is None else feature.max
+    return _LARGEST if feature.max is None else min(feature.max, _LARGEST)
 
 
 def _shown(value: np.float32) -> str:

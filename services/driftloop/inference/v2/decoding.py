@@ -4,7 +4,7 @@ The usual request (one matrix of floats, nothing else asked for) takes a short w
 few numbers, simdjson many, straight into an array. Everything else is read by `request`.
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -82,12 +82,8 @@ _KEYS: Final = ({"inputs"}, {"inputs", "id"})
 _TENSOR_KEYS: Final = {"name", "shape", "datatype", "data"}
 
 
-class Usual(NamedTuple):
-    """A matrix of floats and nothing else asked for."""
-
-    values: list[float] | Matrix
-    rows: int
-    id: str
+Usual = tuple[list[float] | Matrix, int, str]
+"""A matrix of floats (flat, or rows by features) and nothing else asked for; rows, and the id."""
 
 
 def usual(plan: Plan, body: bytes) -> Usual | None:
@@ -110,7 +106,7 @@ def usual(plan: Plan, body: bytes) -> Usual | None:
         or plan.has_matrix_name
     ):
         return None
-    return Usual(tensor.data, rows, given.id)
+    return tensor.data, rows, given.id
 
 
 def _usual_large(plan: Plan, body: bytes) -> Usual | None:
@@ -136,7 +132,7 @@ def _usual_large(plan: Plan, body: bytes) -> Usual | None:
         if shape[0] < 1 or len(values) != shape[0] * plan.width:
             return None
         with np.errstate(over="ignore"):
-            return Usual(values.astype(np.float32).reshape(shape), shape[0], id)
+            return values.astype(np.float32).reshape(shape), shape[0], id
     except (ValueError, TypeError, RuntimeError, LookupError, AttributeError):
         return None
 
@@ -164,7 +160,7 @@ def usual_binary(plan: Plan, body: bytes, json_bytes: int) -> Usual | None:
     values = np.frombuffer(body, dtype="<f4", offset=json_bytes)
     if not values.flags.aligned:
         values = values.copy()
-    return Usual(values.reshape(rows, width), rows, given.id)
+    return values.reshape(rows, width), rows, given.id
 
 
 def request(model: str, version: str, body: bytes, json_bytes: int = 0) -> InferRequest:

@@ -1,0 +1,102 @@
+"""What waits for one model: bounded in rows, and in the time that running them would take."""
+
+import time
+from collections import deque
+from typing import Final, NamedTuple
+
+from driftloop.contracts.errors import InvalidInput, Overloaded
+from driftloop.inference.core.call import Call
+from driftloop.inference.domain.lineup import Cost
+
+FEW: Final = 64
+"""Up to so many rows a queue is never full."""
+MOST_SLOWER: Final = 100.0
+WEIGHT: Final = 0.25
+"""Of the last run in the average of how much slower than measured runs are."""
+
+
+class Bounds(NamedTuple):
+    """Bounds of a queue: rows in it, rows of one run, and seconds a request may wait in it."""
+
+    queue_rows: int
+    run_rows: int
+    queue_seconds: float
+
+
+class Queue:
+    """Calls in the order they came."""
+
+    def __init__(self, name: str, bounds: Bounds) -> None:
+        self._name = name
+        self._bounds = bounds
+        self._calls: deque[Call] = deque()
+        self._rows = 0
+        self._cost: Cost | None = None
+        self._slower = 1.0
+        """How many times as long as measured at warm-up the last runs took."""
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def add(self, call: Call) -> None:
+        """Queue a call; raises `Overloaded` when there is no room behind those that wait."""
+        rows = self._rows + call.rows
+        if rows > FEW and self._too_many(rows):
+            self._refuse(call.rows)
+        self._rows = rows
+        self._calls.append(call)
+
+    @property
+    def full(self) -> bool:
+        """Whether another row would be refused."""
+        return self._rows > FEW and self._too_many(self._rows + 1)
+
+    def overloaded(self) -> Overloaded:
+        """The error for a caller who comes when the queue is full."""
+        wait = min(30.0, max(1.0, self._wait(self._rows)))
+        return Overloaded(f"{self._name}: {self._rows} rows wait; try again later", delay=wait)
+
+    def take(self) -> tuple[list[Call], list[Call]]:
+        """The calls of the next run, and those whose deadline has passed."""
+        if self._rows <= self._bounds.run_rows:
+            calls = list(self._calls)
+            self._calls.clear()
+            self._rows = 0
+        else:
+            calls = self._some()
+        if not [call for call in calls if call.deadline]:
+            return calls, []
+        now = time.perf_counter()
+        late = [call for call in calls if 0 < call.deadline < now]
+        return [call for call in calls if not 0 < call.deadline < now], late
+
+    def took(self, cost: Cost, rows: int, seconds: float) -> None:
+        """A run of so many rows took so long; what waits is judged by it."""
+        self._cost = cost
+        slower = min(seconds * 1e6 / cost.micros(rows), MOST_SLOWER)
+        self._slower += WEIGHT * (slower - self._slower)
+
+    def _some(self) -> list[Call]:
+        """Calls of `run_rows` rows at most, or one that has more."""
+        calls: list[Call] = []
+        taken = 0
+        while self._calls and (not calls or taken + self._calls[0].rows <= self._bounds.run_rows):
+            call = self._calls.popleft()
+            taken += call.rows
+            calls.append(call)
+        self._rows -= taken
+        return calls
+
+    def _too_many(self, rows: int) -> bool:
+        return rows > self._bounds.queue_rows or self._wait(rows) > self._bounds.queue_seconds
+
+    def _wait(self, rows: int) -> float:
+        """Seconds until so many rows would have been run."""
+        return self._cost.micros(rows) * self._slower * 1e-6 if self._cost is not None else 0.0
+
+    def _refuse(self, rows: int) -> None:
+        most = self._bounds.queue_rows
+        if rows > most:
+            raise InvalidInput(f"rows: {rows} in one request; accepted: at most {most}")
+        if self._calls:
+            raise self.overloaded()
