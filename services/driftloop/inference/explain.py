@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from driftloop.artifacts.store import Artifacts
+from driftloop.artifacts.store import ArtifactMissing, Artifacts
 from driftloop.contracts.batches import Matrix, matrix_of
 from driftloop.contracts.errors import InvalidInput
 from driftloop.contracts.manifest import Manifest
@@ -23,6 +23,8 @@ from driftloop.inference.core.call import Answered
 
 MOST_ROWS: Final = 200_000
 """Rows that one explanation may put through the model."""
+MOST_VALUES: Final = 4_000_000
+"""Values of the rows put through the model at once (16 MB)."""
 KEPT: Final = 32
 """Versions whose typical row is remembered."""
 
@@ -52,7 +54,13 @@ class Explainer:
     async def _typical_row(self, manifest: Manifest) -> NDArray[np.float32]:
         known = self._typical.get(manifest.snapshot_sha256)
         if known is None:
-            snapshot = await self._artifacts.get(manifest.snapshot_sha256)
+            try:
+                snapshot = await self._artifacts.get(manifest.snapshot_sha256)
+            except ArtifactMissing as error:
+                raise InvalidInput(
+                    f"explain: the training rows of version {manifest.version} are not kept; "
+                    "accepted: versions whose training rows are"
+                ) from error
             known = await asyncio.to_thread(typical, snapshot)
             self._typical[manifest.snapshot_sha256] = known
             if len(self._typical) > KEPT:
@@ -78,13 +86,17 @@ def typical(snapshot: bytes) -> NDArray[np.float32]:
 def occluded(answered: Answered, matrix: Matrix, typical: NDArray[np.float32]) -> Matrix:
     """The contributions, given the typical row; see the module."""
     rows, features = matrix.shape
-    changed = np.repeat(matrix[:, None, :], features, axis=1)
-    at = np.arange(features)
-    changed[:, at, at] = typical
-    answers = answered.served.champion.session.run(changed.reshape(-1, features))
-    answers = answers.reshape(rows, features, -1)
+    run = answered.served.champion.session.run
     best = np.array(answered.best or [0] * rows)
-    here = answered.answers[np.arange(rows), best]
-    there = answers[np.arange(rows), :, best]
-    made: Matrix = (here[:, None] - there).astype(np.float32)
+    made: Matrix = np.empty((rows, features), dtype=np.float32)
+    at = np.arange(features)
+    most = max(1, MOST_VALUES // features**2)
+    for first in range(0, rows, most):
+        part = slice(first, min(first + most, rows))
+        changed = np.repeat(matrix[part, None, :], features, axis=1)
+        changed[:, at, at] = typical
+        answers = run(changed.reshape(-1, features)).reshape(len(changed), features, -1)
+        chosen = best[part, None, None]
+        there = np.take_along_axis(answers, chosen, axis=2)[:, :, 0]
+        made[part] = np.take_along_axis(answered.answers[part], chosen[:, 0], axis=1) - there
     return made

@@ -26,7 +26,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, pool: "Pool") -> None:
         self._pool = pool
-        self._find = pool.heads.young.get
+        self._find, self._new = pool.heads.young.get, pool.heads.fresh
         self.starts = pool.starts
         self.exchange: Exchange | None = None
         """The request that has no whole answer yet."""
@@ -55,7 +55,7 @@ class Connection(asyncio.Protocol):
         """Take up a whole request at once if this is one; else keep what came."""
         if self.clear and self.exchange is None:
             end = data.find(b"\r\n\r\n") + 4
-            head = self._find(data[:end])
+            head = self._find(data[:end]) or self._new(data[:end])
             if head is not None and head.whole == len(data):
                 self._quiet = False
                 self.exchange = exchange = Exchange(self, head, perf_counter())

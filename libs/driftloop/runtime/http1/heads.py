@@ -136,6 +136,15 @@ class Heads:
             self.young[raw] = head
         return head
 
+    def fresh(self, raw: bytes) -> Head | None:
+        """The same for a head that may be cut off or bad: None where `read` has to tell why."""
+        if not 4 <= len(raw) <= self._limits.head_bytes:
+            return None
+        try:
+            return self.read(raw)
+        except Refused:
+            return None
+
     def _again(self, known: int) -> bool:
         """Whether this head came before: one that comes only once is not worth remembering."""
         if known in self._seen:

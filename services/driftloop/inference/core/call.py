@@ -62,6 +62,11 @@ class Call:
         """Give back `answers` (rows, width) of `served`; `best` is each row's class, if any."""
         raise NotImplementedError
 
+    def answered_one(self, served: Served, row: list[float], best: int) -> None:
+        """The same for a call of one row; for a run of such calls alone, which is the usual."""
+        answers: Matrix = np.array([row], dtype=np.float32)
+        self.answered(served, answers, [best] if served.plan.spec.target.classes else [])
+
     def refused(self, error: Exception) -> None:
         """Give back an error."""
         raise NotImplementedError

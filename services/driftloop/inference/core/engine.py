@@ -11,7 +11,7 @@ from driftloop.inference.core.cache import AnswerCache
 from driftloop.inference.core.call import Answered, Call, CallBack, Served, into
 from driftloop.inference.core.lane import Lane
 from driftloop.inference.core.queue import Bounds
-from driftloop.inference.core.serving import Ids, Serving
+from driftloop.inference.core.serving import Serving, new_ids
 from driftloop.inference.prediction_log import PredictionLog
 
 THREADS: Final = 4
@@ -26,7 +26,7 @@ class Engine:
     ) -> None:
         self._cache_bytes = cache_bytes
         self.serving = serving
-        self.new_id = Ids()
+        self.ids = new_ids()
         self._bounds = bounds
         self._log = log
         self._lanes: dict[tuple[str, int], Lane] = {}
@@ -58,7 +58,7 @@ class Engine:
         """The answers to `matrix` (rows, features) float32; `began` by `time.perf_counter`."""
         lane, served = await self.lane_of(model, version)
         future: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
-        call = CallBack(served.plan, matrix, len(matrix), self.new_id(), began, deadline)
+        call = CallBack(served.plan, matrix, len(matrix), next(self.ids), began, deadline)
         call.ids = ids
         call.done = into(future)
         lane.submit(call)
@@ -81,7 +81,7 @@ class Engine:
         name = f"{model} version {version}" if version else model
         lane = Lane(
             name,
-            lambda: self.serving.now(model, version),
+            self.serving.looker(model, version),
             self._bounds,
             self._ran,
             self._threads,

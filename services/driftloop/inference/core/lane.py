@@ -11,6 +11,7 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from itertools import repeat
 from typing import Final
 
 import numpy as np
@@ -52,17 +53,18 @@ class Lane:
     ) -> None:
         self._cache = cache
         self._name = name
-        self._who = who
+        self.who = who
+        """Who answers now, or None."""
         self._heard = heard
         self._threads = threads
         self._loop = asyncio.get_running_loop()
-        self._queue = Queue(name, bounds)
+        self.queue = Queue(name, bounds)
         self.busy = False
         """Whether calls are on their way."""
 
     def submit(self, call: Call) -> None:
         """Queue a call; raises `Overloaded` when the queue is full."""
-        self._queue.add(call)
+        self.queue.add(call)
         if not self.busy:
             self.busy = True
             self._loop.call_soon(self._turn)
@@ -70,17 +72,17 @@ class Lane:
     @property
     def full(self) -> bool:
         """Whether another row would be refused: asked before the trouble of reading a request."""
-        return self._queue.full
+        return self.queue.full
 
     def overloaded(self) -> Overloaded:
         """The error for a caller who comes when the queue is full."""
-        return self._queue.overloaded()
+        return self.queue.overloaded()
 
     def _turn(self) -> None:
         """Run what waits, at most `run_rows` rows of it."""
-        calls, late = self._queue.take()
+        calls, late = self.queue.take()
         self._refuse_all(late, DeadlineExceeded(f"{self._name}: the deadline passed in the queue"))
-        served = self._who()
+        served = self.who()
         if served is None:
             self._refuse_all(calls, Retry(f"{self._name}: nobody answers now", delay=1.0))
         elif calls:
@@ -92,7 +94,7 @@ class Lane:
         self._again()
 
     def _again(self) -> None:
-        self.busy = bool(self._queue)
+        self.busy = bool(self.queue)
         if self.busy:
             self._loop.call_soon(self._turn)
 
@@ -185,7 +187,7 @@ class Lane:
         began: float,
     ) -> None:
         ran = time.perf_counter()
-        self._queue.took(served.champion.session.cost, len(matrix), ran - began)
+        self.queue.took(served.champion.session.cost, len(matrix), ran - began)
         if not np.isfinite(answers).all():
             calls, matrix, answers, broken = finite(served, calls, matrix, answers)
             for call, error in broken:
@@ -207,15 +209,21 @@ class Lane:
         times: tuple[float, float] | None = None,
     ) -> None:
         """Give each call its answers; `times` are begin and end of the run, if there was one."""
-        at = 0
-        for call in calls:
-            end = at + call.rows
-            try:
-                call.answered(served, answers[at:end], best[at:end])
-            except Exception as error:  # a bug in one answer must not cost the others theirs
-                log.exception("%s: an answer could not be written", self._name)
-                self._refuse_all([call], error)
-            at = end
+        if len(calls) == len(matrix):
+            for call, row, top in zip(calls, answers.tolist(), best or repeat(0), strict=False):
+                try:
+                    call.answered_one(served, row, top)
+                except Exception as error:
+                    self._not_told(call, error)
+        else:
+            at = 0
+            for call in calls:
+                end = at + call.rows
+                try:
+                    call.answered(served, answers[at:end], best[at:end])
+                except Exception as error:
+                    self._not_told(call, error)
+                at = end
         ended = time.perf_counter()
         began, ran = times or (ended, ended)
         METERS.ran(calls, began, ran, ended)
@@ -223,6 +231,11 @@ class Lane:
             self._heard(served, matrix, answers, calls, ended)
         except Exception:  # or the lane would stand still
             log.exception("%s: answers could not be logged", self._name)
+
+    def _not_told(self, call: Call, error: Exception) -> None:
+        """A bug in one answer must not cost the others theirs."""
+        log.exception("%s: an answer could not be written", self._name)
+        self._refuse_all([call], error)
 
     def _failed(self, served: Served, calls: list[Call], error: BaseException) -> None:
         version = served.champion.manifest.version

@@ -30,7 +30,8 @@ class Queue:
         self._name = name
         self._bounds = bounds
         self._calls: deque[Call] = deque()
-        self._rows = 0
+        self.rows = 0
+        """Rows that wait."""
         self._cost: Cost | None = None
         self._slower = 1.0
         """How many times as long as measured at warm-up the last runs took."""
@@ -40,28 +41,28 @@ class Queue:
 
     def add(self, call: Call) -> None:
         """Queue a call; raises `Overloaded` when there is no room behind those that wait."""
-        rows = self._rows + call.rows
+        rows = self.rows + call.rows
         if rows > FEW and self._too_many(rows):
             self._refuse(call.rows)
-        self._rows = rows
+        self.rows = rows
         self._calls.append(call)
 
     @property
     def full(self) -> bool:
         """Whether another row would be refused."""
-        return self._rows > FEW and self._too_many(self._rows + 1)
+        return self.rows > FEW and self._too_many(self.rows + 1)
 
     def overloaded(self) -> Overloaded:
         """The error for a caller who comes when the queue is full."""
-        wait = min(30.0, max(1.0, self._wait(self._rows)))
-        return Overloaded(f"{self._name}: {self._rows} rows wait; try again later", delay=wait)
+        wait = min(30.0, max(1.0, self._wait(self.rows)))
+        return Overloaded(f"{self._name}: {self.rows} rows wait; try again later", delay=wait)
 
     def take(self) -> tuple[list[Call], list[Call]]:
         """The calls of the next run, and those whose deadline has passed."""
-        if self._rows <= self._bounds.run_rows:
+        if self.rows <= self._bounds.run_rows:
             calls = list(self._calls)
             self._calls.clear()
-            self._rows = 0
+            self.rows = 0
         else:
             calls = self._some()
         if not [call for call in calls if call.deadline]:
@@ -84,7 +85,7 @@ class Queue:
             call = self._calls.popleft()
             taken += call.rows
             calls.append(call)
-        self._rows -= taken
+        self.rows -= taken
         return calls
 
     def _too_many(self, rows: int) -> bool:

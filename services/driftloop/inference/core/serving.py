@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import logging
 import secrets
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 
 from driftloop.bus.bus import Bus
@@ -26,6 +28,12 @@ class Serving:
         self._plans: dict[str, Plan] = {}
         self._served: dict[str, Served] = {}
         versions.changed.append(self._swapped)
+
+    def looker(self, model: str, version: int) -> Callable[[], Served | None]:
+        """`now` of one model, as a function that costs nearly nothing for the champion."""
+        if version:
+            return partial(self.now, model, version)
+        return partial(self._served.get, model)
 
     def now(self, model: str, version: int = 0) -> Served | None:
         """Who answers now, if that is known without waiting; 0 is the champion."""
@@ -104,13 +112,6 @@ def _fitting(plan: Plan, champion: Champion) -> Served:
     return Served(plan, champion)
 
 
-class Ids:
-    """Event ids for requests that bring none: unique over processes, cheap to make."""
-
-    def __init__(self) -> None:
-        self._prefix = secrets.token_hex(6)
-        self._count = count(1)
-
-    def __call__(self) -> str:
-        """The next id."""
-        return f"{self._prefix}-{next(self._count):x}"
+def new_ids() -> Iterator[str]:
+    """Event ids for requests that bring none: unique over processes, and cheap to make."""
+    return map(f"{secrets.token_hex(6)}-%x".__mod__, count(1))

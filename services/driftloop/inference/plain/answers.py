@@ -10,7 +10,7 @@ import pyarrow as pa
 from driftloop.contracts import batches
 from driftloop.contracts.batches import VERSION, Matrix, matrix_column
 from driftloop.contracts.headers import ARROW, MSGPACK
-from driftloop.inference.core.call import Answered
+from driftloop.inference.core.call import Answered, Served
 from driftloop.inference.plain.reading import Form
 
 _ENCODE: Final = {
@@ -40,6 +40,23 @@ def write(kind: str, form: Form, answered: Answered, top_k: int = 0) -> bytes:
     else:
         made["probabilities"] = [dict(zip(classes, row, strict=True)) for row in answers.tolist()]
     return _ENCODE[kind](made)
+
+
+def write_one(kind: str, form: Form, served: Served, row: list[float], best: int, id: str) -> bytes:
+    """The same for one row and all its classes, but for Arrow."""
+    spec = served.plan.spec
+    classes = spec.target.classes
+    return _ENCODE[kind](
+        {
+            "model": spec.name,
+            "version": served.champion.manifest.version,
+            "event_ids": [id],
+            "predictions": [classes[best]] if classes else row,
+            "probabilities": []
+            if not classes
+            else [row if form == "matrix" else dict(zip(classes, row, strict=True))],
+        }
+    )
 
 
 def ranked(classes: Sequence[str], answers: Matrix, top_k: int) -> list[dict[str, float]]:

@@ -7,9 +7,10 @@ import numpy as np
 
 from driftloop.contracts.batches import Matrix
 from driftloop.contracts.errors import InvalidInput
+from driftloop.contracts.headers import ARROW
 from driftloop.inference.core.call import Answered, Call, Served
 from driftloop.inference.core.engine import Engine
-from driftloop.inference.plain.answers import write
+from driftloop.inference.plain.answers import write, write_one
 from driftloop.inference.plain.reading import Form, Reader, reader_of
 
 
@@ -38,6 +39,14 @@ class PlainCall(Call):
     def answered(self, served: Served, answers: Matrix, best: list[int]) -> None:
         """Write the answer."""
         self.send(self.written(Answered(served, answers, best, self.event_ids())))
+
+    def answered_one(self, served: Served, row: list[float], best: int) -> None:
+        """Write the answer to one row."""
+        if self.top_k or self.kind == ARROW:
+            super().answered_one(served, row, best)
+        else:
+            id = self.ids[0] if self.ids else self.id
+            self.send(write_one(self.kind, self.form, served, row, best, id))
 
     def written(self, answered: Answered) -> bytes:
         """The body of the answer."""
@@ -68,7 +77,7 @@ def read(
     """Fill a new call from a body; raises `Reject` that says what is wrong with it."""
     reader = reader_of(served.plan)
     values, rows, ids, form = reader.read(kind, body)
-    call.__init__(served.plan, values, rows, "" if ids else engine.new_id(), began, deadline)  # type: ignore[misc]  # made by __new__
+    call.__init__(served.plan, values, rows, "" if ids else next(engine.ids), began, deadline)  # type: ignore[misc]  # made by __new__
     call.ids = ids
     call.kind = kind
     call.form = form

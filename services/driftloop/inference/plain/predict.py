@@ -98,6 +98,8 @@ class Predict:
         call = PlainCall.__new__(PlainCall)
         read(call, self._engine, served, kind, body, exchange.began)
         matrix = one(call)
+        if not served.plan.fits(matrix):
+            matrix = call.thorough()  # which names what it refuses as it was sent
         answered = await self._engine.answer(
             self._model, asked.version, matrix, ids=call.event_ids(), began=exchange.began
         )

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from driftloop.contracts import batches
-from driftloop.contracts.batches import Matrix
+from driftloop.contracts.batches import Matrix, matrix_of
 from driftloop.contracts.errors import InvalidInput, Reject
 from driftloop.contracts.headers import ARROW, MSGPACK
 from driftloop.contracts.ipc import refuse_compressed
@@ -101,13 +101,11 @@ class Reader:
         """The same through the data contract, which accepts more and names what it refuses."""
         if kind == ARROW:
             refuse_compressed(body)
-            return self._batch(batches.decode(body))
-        try:
-            given = _ANY[kind](body)
-        except msgspec.ValidationError:  # a number beyond every float: the contract names its field
-            given = lenient_json(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Reject(f"body: not {kind} ({error}); accepted: rows as objects") from error
+            batch = batches.decode(body)
+            if batch.schema.names == ["features"] != list(self._plan.names):
+                return self._whole(batch.column(0))
+            return self._batch(batch)
+        given = _anything(kind, body)
         if isinstance(given, dict) and "inputs" in given and "inputs" not in self._plan.names:
             return self._inputs(_strict(given))
         rows = rows_in(given)
@@ -143,6 +141,17 @@ class Reader:
             return self.thorough(ARROW, body)
         return Asked(matrix, len(matrix), (), "arrow")
 
+    def _whole(self, column: pa.Array) -> Asked:
+        """All features of a row in one list; the plan says what is wrong with the numbers."""
+        if column.type != pa.list_(pa.float32(), self._plan.width):
+            raise InvalidInput(
+                f"features: is {column.type!s:.80}; accepted: "
+                f"fixed_size_list<float>[{self._plan.width}], or a column for each feature"
+            )
+        if not len(column):
+            raise InvalidInput("rows: there is none; accepted: at least one row")
+        return Asked(matrix_of(column), len(column), (), "arrow")
+
     def _batch(self, batch: pa.RecordBatch) -> Asked:
         matrix = model_input(self._plan.contract, batch)
         name = self._plan.spec.columns.event_id
@@ -152,6 +161,19 @@ class Reader:
             if not given.null_count:
                 ids = given.to_pylist()
         return Asked(matrix, len(matrix), _checked(ids), "arrow")
+
+
+def _anything(kind: str, body: bytes) -> Any:
+    """The values of a body, whatever they are; raises `Reject` for what has none."""
+    try:
+        try:
+            return _ANY[kind](body)
+        except msgspec.ValidationError:  # a number beyond every float: the contract names its field
+            if kind != JSON:
+                raise
+            return lenient_json(body)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise Reject(f"body: not {kind} ({error}); accepted: rows as objects") from error
 
 
 def _strict(given: dict[str, Any]) -> _Inputs:

@@ -28,20 +28,28 @@ class JsonCall(Call):
 
     exchange: Exchange
 
+    def answered_one(self, served: Served, row: list[float], best: int) -> None:
+        """Write the answer to one row."""
+        plan = served.plan
+        template = plan.templates.get(served.champion.manifest.version) or _json_template(served)
+        if classes := plan.class_texts:
+            made = template % (_encode(self.id), 1, classes[best], 1, _encode(row))
+        else:
+            made = template % (_encode(self.id), 1, _encode(row))
+        self.exchange.json(made)
+
     def answered(self, served: Served, answers: Matrix, best: list[int]) -> None:
         """Write the answer."""
         plan = served.plan
         template = plan.templates.get(served.champion.manifest.version) or _json_template(served)
         rows, classes = self.rows, plan.class_texts
         values = _encode(answers.ravel().tolist())
-        id = _encode(self.id)
-        if not classes:
-            self.exchange.json(template % (id, rows, values))
-        elif rows == 1:
-            self.exchange.json(template % (id, 1, classes[best[0]], 1, values))
-        else:
+        if classes:
             texts = b",".join([classes[at] for at in best])
-            self.exchange.json(template % (id, rows, texts, rows, values))
+            made = template % (_encode(self.id), rows, texts, rows, values)
+        else:
+            made = template % (_encode(self.id), rows, values)
+        self.exchange.json(made)
 
     def refused(self, error: Exception) -> None:
         """Write the error."""

@@ -15,6 +15,7 @@ from driftloop.contracts.errors import InvalidInput, Reject
 from driftloop.inference.domain.plan import MATRIX, Plan
 from driftloop.inference.v2.messages import InferRequest, Tensor, Wanted
 from driftloop.modelspec.contract import MOST_ID
+from driftloop.modelspec.rows import lenient_json
 
 LARGE: Final = 4_096
 """Bytes of a body from which simdjson is faster."""
@@ -77,6 +78,7 @@ _binary_request = msgspec.json.Decoder(_BinaryRequest).decode
 _float_request = msgspec.json.Decoder(_FloatRequest).decode
 _request = msgspec.json.Decoder(_Request).decode
 _parser: Final = simdjson.Parser()
+_ACCEPTED: Final = "an Open Inference Protocol V2 request"
 _FLOATS: Final = ("FP32", "FP64")
 _KEYS: Final = ({"inputs"}, {"inputs", "id"})
 _TENSOR_KEYS: Final = {"name", "shape", "datatype", "data"}
@@ -112,10 +114,11 @@ def usual(plan: Plan, body: bytes) -> Usual | None:
 def _usual_large(plan: Plan, body: bytes) -> Usual | None:
     try:
         found: Any = _parser.parse(body)
-        if set(found.keys()) not in _KEYS or len(found["inputs"]) != 1:
+        keys = set(found.keys())
+        if keys not in _KEYS or len(found) != len(keys) or len(found["inputs"]) != 1:
             return None
         tensor = found["inputs"][0]
-        if set(tensor.keys()) != _TENSOR_KEYS or tensor["name"] != MATRIX:
+        if set(tensor.keys()) != _TENSOR_KEYS or len(tensor) != 4 or tensor["name"] != MATRIX:
             return None
         shape, data = tensor["shape"].as_list(), tensor["data"]
         id = found["id"] if len(found) == 2 else ""
@@ -125,11 +128,12 @@ def _usual_large(plan: Plan, body: bytes) -> Usual | None:
             or not isinstance(id, str)
             or len(id) > MOST_ID
             or isinstance(data[0], simdjson.Array)
+            or type(shape[0]) is not int
             or plan.has_matrix_name
         ):
             return None
         values = np.frombuffer(data.as_buffer(of_type="d"), dtype=np.float64)
-        if shape[0] < 1 or len(values) != shape[0] * plan.width:
+        if shape[0] < 1 or not len(data) == len(values) == shape[0] * plan.width:
             return None
         with np.errstate(over="ignore"):
             return values.astype(np.float32).reshape(shape), shape[0], id
@@ -174,7 +178,7 @@ def request(model: str, version: str, body: bytes, json_bytes: int = 0) -> Infer
         raise InvalidInput(
             f"id: {given.id[:40]!r}... has {len(given.id)} characters; accepted: at most {MOST_ID}"
         )
-    binary = bool(given.parameters.get("binary_data_output", False))
+    binary = _flag(given.parameters, "binary_data_output", False)
     return InferRequest(
         model=model,
         version=version,
@@ -189,11 +193,21 @@ def _parse(head: bytes) -> _Request:
     try:
         return _request(head)
     except msgspec.ValidationError as error:
-        raise InvalidInput(
-            f"request: {error}; accepted: an Open Inference Protocol V2 request"
-        ) from error
+        if "out of range" in str(error):
+            return _lenient(head)
+        raise InvalidInput(f"request: {error}; accepted: {_ACCEPTED}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Reject(f"request: is not JSON ({error})") from error
+        raise Reject(f"request: is not JSON ({error}); accepted: {_ACCEPTED}") from error
+
+
+def _lenient(head: bytes) -> _Request:
+    """A number beyond every float is read as infinite, so that the plan names its row."""
+    try:
+        return msgspec.convert(lenient_json(head), _Request)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"request: {error}; accepted: {_ACCEPTED}") from error
+    except (ValueError, RecursionError) as error:
+        raise Reject(f"request: is not JSON ({error}); accepted: {_ACCEPTED}") from error
 
 
 def _with_data(tensors: list[_Tensor], data: memoryview | None) -> list[Tensor]:
@@ -201,8 +215,8 @@ def _with_data(tensors: list[_Tensor], data: memoryview | None) -> list[Tensor]:
     found: list[Tensor] = []
     at, there = 0, len(data) if data is not None else 0
     for tensor in tensors:
+        name, values = tensor.name[:80], tensor.data
         size = tensor.parameters.get("binary_data_size")
-        values = tensor.data
         if size is not None:
             if (
                 isinstance(size, bool)
@@ -211,20 +225,20 @@ def _with_data(tensors: list[_Tensor], data: memoryview | None) -> list[Tensor]:
                 or values is not None
             ):
                 raise InvalidInput(
-                    f"{tensor.name}.parameters.binary_data_size: {size!r:.40} is not accepted; "
+                    f"{name}.parameters.binary_data_size: {size!r:.40} is not accepted; "
                     "accepted: a number of bytes, and no data beside it"
                 )
             if at + size > there or data is None:
                 raise InvalidInput(
-                    f"{tensor.name}: {size} bytes of binary data are announced and "
-                    f"{there - at} are there"
+                    f"{name}: {size!r:.40} bytes of binary data are announced; "
+                    f"accepted: at most the {there - at} that are there"
                 )
             values = bytes(data[at : at + size])
             at += size
         elif values is None:
-            raise InvalidInput(f"{tensor.name}.data: is missing; accepted: a list of values")
+            raise InvalidInput(f"{name}.data: is missing; accepted: a list of values")
         elif not isinstance(values, list):
-            raise InvalidInput(f"{tensor.name}.data: {values!r:.60} is no list of values")
+            raise InvalidInput(f"{name}.data: {values!r:.60}; accepted: a list of values")
         found.append(Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), values))
     if at != there:
         raise InvalidInput(
@@ -238,5 +252,13 @@ def _wanted(output: _Output, binary: bool) -> Wanted:
     parameters = output.parameters
     top = parameters.get("classification", 0)
     if isinstance(top, bool) or not isinstance(top, int):
-        raise InvalidInput(f"outputs.{output.name}.classification: {top!r:.40}; accepted: from 1")
-    return Wanted(output.name, bool(parameters.get("binary_data", binary)), top)
+        name = f"outputs.{output.name[:80]}.classification"
+        raise InvalidInput(f"{name}: {top!r:.40}; accepted: a whole number from 1")
+    return Wanted(output.name, _flag(parameters, "binary_data", binary), top)
+
+
+def _flag(parameters: dict[str, Any], name: str, default: bool) -> bool:
+    given = parameters.get(name, default)
+    if not isinstance(given, bool):
+        raise InvalidInput(f"parameters.{name}: {given!r:.40}; accepted: true or false")
+    return given

@@ -35,9 +35,15 @@ def metadata(plan: Plan) -> list[TensorMetadata]:
 def check(plan: Plan, wanted: Sequence[Wanted]) -> None:
     """Raise `InvalidInput` for an output that the model does not give."""
     known = (*names(plan), CONTRIBUTIONS)
+    seen: set[str] = set()
     for one in wanted:
         if one.name not in known:
             raise InvalidInput(unknown("outputs", one.name, known))
+        if one.name in seen:  # or a small request could ask for an answer of any size
+            raise InvalidInput(
+                f"outputs: {one.name!r} stands there twice; accepted: different names"
+            )
+        seen.add(one.name)
         if one.classification < 0:
             raise InvalidInput(
                 f"outputs.{one.name}.classification: {one.classification}; accepted: from 1"

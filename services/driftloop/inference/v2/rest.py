@@ -5,6 +5,8 @@ from typing import Final
 from driftloop.contracts.errors import DriftloopError, InvalidInput
 from driftloop.contracts.names import check_model_name
 from driftloop.inference.core.engine import Engine
+from driftloop.inference.core.lane import Lane
+from driftloop.inference.core.queue import FEW
 from driftloop.inference.v2.calls import OCTETS, BinaryCall, JsonCall, fail
 from driftloop.inference.v2.decoding import request, usual, usual_binary
 from driftloop.inference.v2.encoding import encoded
@@ -27,41 +29,46 @@ class Infer:
         self._version = version
         self._binary = bool(head.get(HEAD_LENGTH))
         self._timed = bool(head.get(TIMEOUT))
+        self._made: type[JsonCall | BinaryCall] = BinaryCall if self._binary else JsonCall
+        self._ids = engine.ids
+        self._lane: Lane | None = None
         self._number = -1
         """The version as a number, once it and the name were checked."""
 
     def __call__(self, exchange: Exchange, body: bytes) -> None:
         """Read, queue; the lane answers."""
         try:
-            if self._number < 0:
-                check_model_name(self._model)
-                self._number = version_of(self._version)
-            self._take(exchange, body)
+            lane = self._lane or self._find()
+            served = lane.who() if lane is not None else None
+            if lane is None or served is None:
+                self._lane = None
+                self._any(exchange, body)
+                return
+            if lane.queue.rows > FEW and lane.full:
+                raise lane.overloaded()
+            plan = served.plan
+            if self._binary:
+                found = usual_binary(plan, body, json_length(exchange, body))
+            else:
+                found = usual(plan, body)
+            if found is None:
+                self._any(exchange, body)
+                return
+            values, rows, id = found
+            deadline = deadline_from(exchange) if self._timed else 0.0
+            call = self._made(plan, values, rows, id or next(self._ids), exchange.began, deadline)
+            call.exchange = exchange
+            lane.submit(call)
         except DriftloopError as error:
             fail(exchange, error)
 
-    def _take(self, exchange: Exchange, body: bytes) -> None:
-        engine = self._engine
-        here = engine.here(self._model, self._number)
-        if here is not None:
-            lane, served = here
-            if lane.full:
-                raise lane.overloaded()
-            plan = served.plan
-            made: type[JsonCall | BinaryCall] = JsonCall
-            if self._binary:
-                found = usual_binary(plan, body, json_length(exchange, body))
-                made = BinaryCall
-            else:
-                found = usual(plan, body)
-            if found is not None:
-                values, rows, id = found
-                deadline = deadline_from(exchange) if self._timed else 0.0
-                call = made(plan, values, rows, id or engine.new_id(), exchange.began, deadline)
-                call.exchange = exchange
-                lane.submit(call)
-                return
-        self._any(exchange, body)
+    def _find(self) -> Lane | None:
+        if self._number < 0:
+            check_model_name(self._model)
+            self._number = version_of(self._version)
+        here = self._engine.here(self._model, self._number)
+        self._lane = here[0] if here is not None else None
+        return self._lane
 
     def _any(self, exchange: Exchange, body: bytes) -> None:
         asked = request(self._model, self._version, body, json_length(exchange, body))

@@ -56,7 +56,7 @@ class V2:
         began = time.perf_counter()
         lane, served = await self._engine.lane_of(request.model, version_of(request.version))
         future: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
-        request.id = request.id or self._engine.new_id()
+        request.id = request.id or next(self._engine.ids)
         matrix = self._submit(lane, served, request, began, into(future))
         answered = await future
         explained = None
@@ -75,7 +75,7 @@ class V2:
                 self._engine.soon(self._later(request, done))
                 return
 
-            request.id = request.id or self._engine.new_id()
+            request.id = request.id or next(self._engine.ids)
 
             def answered(result: Answered | Exception) -> None:
                 done(result if isinstance(result, Exception) else _response(result, request))
@@ -210,7 +210,7 @@ def version_of(text: str) -> int:
 def deadline_of(parameters: dict[str, object], began: float) -> float:
     """Triton's parameter `timeout` (microseconds) as a deadline; 0 is none."""
     timeout = parameters.get("timeout", 0)
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout < 0:
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 <= timeout < 1e18:
         raise InvalidInput(f"parameters.timeout: {timeout!r:.40}; accepted: microseconds from 0")
     return began + timeout * 1e-6 if timeout else 0.0
 

@@ -1,6 +1,7 @@
 """Tensors of the Open Inference Protocol V2 into model input."""
 
 import struct
+import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -52,7 +53,7 @@ def _matrix(plan: Plan, tensor: Tensor) -> Matrix:
     shape = tensor.shape
     if len(shape) != 2 or shape[1] != plan.width or shape[0] < 1:
         raise InvalidInput(
-            f"{tensor.name}.shape: {list(shape[:8])} is not accepted; "
+            f"{tensor.name}.shape: {_shape(tensor)} is not accepted; "
             f"accepted: [rows, {plan.width}], with at least one row"
         )
     if tensor.datatype == "BYTES":
@@ -79,11 +80,11 @@ def elements(tensor: Tensor) -> Any:
     if isinstance(tensor.data, np.ndarray):
         values: Any = tensor.data.ravel()
     else:
-        values = _flat(tensor.data)
+        values = _flat(tensor)
     if len(values) != count:
         raise InvalidInput(
             f"{tensor.name}.data: holds {len(values)} values; "
-            f"accepted: {count}, as the shape {list(tensor.shape)} says"
+            f"accepted: {count}, as the shape {_shape(tensor)} says"
         )
     return _typed(tensor, values)
 
@@ -98,17 +99,25 @@ def _count(tensor: Tensor) -> int:
         count *= size
     if not tensor.shape or count > MOST_ELEMENTS or len(tensor.shape) > 8:
         raise InvalidInput(
-            f"{tensor.name}.shape: {list(tensor.shape)[:8]} is not accepted; "
+            f"{tensor.name}.shape: {_shape(tensor)} is not accepted; "
             f"accepted: one or two sizes, at most {MOST_ELEMENTS} elements"
         )
     return count
 
 
-def _flat(data: Any) -> list[Any]:
+def _shape(tensor: Tensor) -> str:
+    """The shape for a text, cut where it is absurd."""
+    return f"{list(tensor.shape[:8])!s:.120}"
+
+
+def _flat(tensor: Tensor) -> list[Any]:
     """Nested lists as one; the protocol lets callers nest the data by the shape."""
+    data = tensor.data
     while isinstance(data, list) and data and isinstance(data[0], list):
         if not all(isinstance(part, list) for part in data):
-            raise InvalidInput("data: lists and values stand side by side; accepted: one of both")
+            raise InvalidInput(
+                f"{tensor.name}.data: lists and values stand side by side; accepted: one of both"
+            )
         data = [value for part in data for value in part]
     return data if isinstance(data, list) else [data]
 
@@ -120,7 +129,7 @@ def _from_bytes(tensor: Tensor, data: bytes, count: int) -> Any:
     if len(data) != count * kind.itemsize:
         raise InvalidInput(
             f"{tensor.name}: {len(data)} bytes of binary data; accepted: {count * kind.itemsize}, "
-            f"as {tensor.datatype} of shape {list(tensor.shape)} says"
+            f"as {tensor.datatype} of shape {_shape(tensor)} says"
         )
     return np.frombuffer(data, dtype=kind)
 
@@ -162,8 +171,12 @@ def _typed(tensor: Tensor, values: Any) -> Any:
             return _numbers(tensor, values)
     except (TypeError, ValueError, OverflowError):
         pass
-    odd = next((v for v in values if isinstance(v, bool | str) or not _is_number(v)), values[0])
-    raise InvalidInput(f"{tensor.name}.data: {odd!r:.60} is not {tensor.datatype}")
+    good = _is_boolean if tensor.datatype == "BOOL" else _is_number
+    odd = next((value for value in values if not good(value)), values[0])
+    raise InvalidInput(
+        f"{tensor.name}.data: {odd!r:.60} is not {tensor.datatype}; "
+        f"accepted: {'true or false' if good is _is_boolean else 'finite numbers'}"
+    )
 
 
 def _numbers(tensor: Tensor, values: Any) -> NDArray[Any]:
@@ -183,7 +196,12 @@ def _numbers(tensor: Tensor, values: Any) -> NDArray[Any]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    return known and abs(value) <= sys.float_info.max
+
+
+def _is_boolean(value: Any) -> bool:
+    return isinstance(value, bool | int | np.bool_) and value in (0, 1)
 
 
 def _as_text(name: str, value: Any) -> str:
@@ -221,7 +239,7 @@ def _rows(tensors: Sequence[Tensor]) -> int:
     for tensor in tensors:
         if tensor.shape not in ((rows,), (rows, 1)) or rows < 1:
             raise InvalidInput(
-                f"{tensor.name}.shape: {list(tensor.shape[:8])} is not accepted; accepted: [rows] "
+                f"{tensor.name}.shape: {_shape(tensor)} is not accepted; accepted: [rows] "
                 f"or [rows, 1], at least one row and as many in every input ({rows} in the first)"
             )
     return rows
