@@ -211,7 +211,7 @@ def usage(process: psutil.Process) -> tuple[int, float]:
     for child in process.children(recursive=True):
         with contextlib.suppress(psutil.Error):
             rss += child.memory_info().rss
-            cpu += sum(child.cpu_times()[:2])
+            cpu += sum(child.cpu_times()[:4])  # with those it has waited for
     return rss, cpu
 
 
