@@ -139,20 +139,21 @@ def free_port(host: str = "127.0.0.1") -> int:
     """A port nobody listens on now."""
     while True:
         port = secrets.choice(FREE_PORTS)
-        if _is_free(host, port):
+        if is_free(host, port):
             return port
 
 
 def require_free(host: str, port: int, what: str, seconds: float = FREE_SECONDS) -> None:
     """Wait a little until nobody listens on `port`; raises `RuntimeError` naming it."""
     deadline = time.monotonic() + seconds
-    while not _is_free(host, port):
+    while not is_free(host, port):
         if time.monotonic() > deadline:
             raise RuntimeError(f"{what}: {port} of {host} is taken; accepted: a free one")
         time.sleep(0.1)
 
 
-def _is_free(host: str, port: int) -> bool:
+def is_free(host: str, port: int) -> bool:
+    """Whether nobody listens on a port."""
     try:
         socket.create_server((host, port)).close()
     except OSError:

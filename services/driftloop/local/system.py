@@ -21,7 +21,7 @@ from typing import IO, Final
 import psutil
 
 from driftloop.inference.settings import InferenceSettings
-from driftloop.local.nats import NatsServer, free_port, require_free
+from driftloop.local.nats import NatsServer, free_port, is_free, require_free
 from driftloop.local.passed_on import passed_on
 from driftloop.local.readiness import unready
 from driftloop.runtime.serve import die_with_parent, usage
@@ -37,6 +37,9 @@ from driftloop.runtime.settings import (
 log = logging.getLogger(__name__)
 
 LAYOUT: Final[dict[str, int]] = {name: PORTS[name] - BASE_PORT for name in SERVICES}
+GRPC_PLACE: Final = len(LAYOUT)
+"""Where inference speaks gRPC, after the base port, unless the user says or the port is taken."""
+GRPC_PORT: Final = f"{PREFIX}INFERENCE_GRPC_PORT"
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 7.0
 NATS_STOP_SECONDS: Final = 1.5
@@ -84,6 +87,8 @@ class System:
     def __post_init__(self) -> None:
         """Read the user's variables, and choose the ports."""
         self._passed_on, self._left_out = passed_on()
+        if self.base_port and is_free("127.0.0.1", self.base_port + GRPC_PLACE):
+            self._passed_on.setdefault(GRPC_PORT, str(self.base_port + GRPC_PLACE))
         self._inference = load(
             InferenceSettings, "inference", {**self._passed_on, **self.environment}
         )
@@ -127,7 +132,7 @@ class System:
         await self.ready()
 
     async def _free_grpc(self) -> None:
-        port, what = self._inference.grpc_port, f"{PREFIX}INFERENCE_GRPC_PORT"
+        port, what = self._inference.grpc_port, GRPC_PORT
         if port in (self.nats.port, *(child.port for child in self.children.values())):
             raise RuntimeError(f"{what}: {port} has another use here; accepted: another one")
         if port > 0:
