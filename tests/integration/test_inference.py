@@ -1,13 +1,11 @@
 import asyncio
-import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import httpx
 import msgspec
@@ -18,21 +16,14 @@ import pytest
 from driftloop.artifacts.store import Artifacts
 from driftloop.bus.bus import Bus
 from driftloop.bus.messages import Delivered, batch_message
-from driftloop.bus.provision import Layout
 from driftloop.contracts import batches, requests, subjects
 from driftloop.contracts.errors import InvalidInput, Retry, UnknownModel
-from driftloop.contracts.events import ModelPromoted
 from driftloop.contracts.headers import ARROW, INPUT, MSGPACK
 from driftloop.contracts.requests import Prediction, PredictRequest
-from driftloop.contracts.state import ModelState
-from driftloop.inference.app import wire
 from driftloop.inference.settings import InferenceSettings
 from driftloop.inference.versions import Versions
 from driftloop.local.nats import NatsServer, free_port
-from driftloop.modelspec.spec import Registered, Spec
-from driftloop.runtime.serve import http_server
-from driftloop.runtime.service import Wired
-from driftloop.runtime.settings import Shared
+from tests.support.serving import DEADLINE, Running, decide, register, running, until
 from tests.support.tiny_models import (
     Tiny,
     classifier,
@@ -43,61 +34,6 @@ from tests.support.tiny_models import (
     spec,
     state,
 )
-
-DEADLINE = 15.0
-Fetch = Callable[[], Awaitable[bool]]
-
-
-class Running(NamedTuple):
-    """The service wired in this process, and an HTTP client of it."""
-
-    wired: Wired
-    http: httpx.AsyncClient
-
-
-@contextlib.asynccontextmanager
-async def running(url: str, **settings: Any) -> AsyncIterator[Running]:
-    bus = await Bus.open(url, "inference", layout=Layout())
-    wired = await wire(InferenceSettings(nats_url=url, **{"refresh_seconds": 0.2, **settings}), bus)
-    tasks = [asyncio.create_task(task) for task in wired.tasks]
-    await bus.start()
-    assert wired.http is not None
-    settings_of_server = Shared(port=free_port())
-    server = http_server(wired.http, settings_of_server, wired.hot)
-    await server.start()
-    try:
-        url = f"http://127.0.0.1:{settings_of_server.port}"
-        async with httpx.AsyncClient(base_url=url) as http:
-            yield Running(wired, http)
-    finally:
-        bus.stopping.set()
-        await asyncio.gather(*tasks)
-        await server.stop()
-        assert wired.close is not None
-        await wired.close()
-        await bus.close()
-
-
-async def register(bus: Bus, made: Spec) -> None:
-    revision = (await bus.specs.read(made.name)).revision
-    registered = Registered(spec=made, revision=revision + 1, by="test", at=0.0)
-    await bus.specs.write(made.name, registered, revision)
-
-
-async def decide(bus: Bus, made: ModelState) -> None:
-    """What the registry does: state first, then the event."""
-    revision = (await bus.models.read(made.model)).revision
-    await bus.models.write(made.model, made, revision)
-    await bus.emit(
-        ModelPromoted(
-            model=made.model,
-            run=f"run-{revision}",
-            version=made.champion,
-            previous=0,
-            model_sha256="",
-            reason="test",
-        )
-    )
 
 
 def valid(ids: list[str], matrix: batches.Matrix) -> pa.RecordBatch:
@@ -135,13 +71,6 @@ async def scored(bus: Bus, count: int, model: str = "flights") -> list[Delivered
 
 def answers(message: Delivered, column: str = "answer") -> batches.Matrix:
     return batches.matrix_of(message.batch().column(column))
-
-
-async def until(true: Fetch, what: str) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not await true():
-        assert time.monotonic() < deadline, what
-        await asyncio.sleep(0.02)
 
 
 async def answering(service: Running, version: int, model: str = "flights") -> None:

@@ -7,6 +7,7 @@ from fastapi import FastAPI, Response
 _JSON: Final = "application/json"
 _ARROW: Final = "application/vnd.apache.arrow.stream"
 _MSGPACK: Final = "application/msgpack"
+_OCTETS: Final = "application/octet-stream"
 _PROBLEM: Final = "application/problem+json"
 _TEXT: Final = {"type": "string"}
 _NUMBERS: Final = {"type": "array", "items": {"type": "number"}}
@@ -169,7 +170,10 @@ _INFER: Final = {
             "Bytes of JSON before binary tensor data",
         ),
     ],
-    "requestBody": {"required": True, "content": {_JSON: {"schema": _V2_REQUEST}}},
+    "requestBody": {
+        "required": True,
+        "content": {_JSON: {"schema": _V2_REQUEST}, _OCTETS: {"schema": _STREAM}},
+    },
 }
 
 
@@ -193,7 +197,12 @@ def add_hot_routes(app: FastAPI) -> None:
 
 
 def _add_infer(app: FastAPI) -> None:
-    ok = {"description": "The answer", "content": {_JSON: {"schema": _V2_RESPONSE}}}
+    length = {"description": "Bytes of JSON before binary tensor data", "schema": _TEXT}
+    ok = {
+        "description": "The answer; with binary tensor data behind it where that was asked for",
+        "headers": {"inference-header-content-length": length},
+        "content": {_JSON: {"schema": _V2_RESPONSE}, _OCTETS: {"schema": _STREAM}},
+    }
     responses: dict[int | str, dict[str, Any]] = {
         200: ok,
         **V2_ERRORS,

@@ -132,7 +132,10 @@ def _one(text: bytes, where: str) -> Row:
         return _row.decode(text)
     except msgspec.ValidationError as error:
         if "out of range" in str(error):
-            made: Row = lenient_json(text)
+            try:
+                made: Row = lenient_json(text)
+            except (ValueError, RecursionError) as wrong:
+                raise _not_json(text, where, wrong) from wrong
             return made
         shown = text.strip()[:80].decode("utf-8", "replace")
         raise InvalidInput(

@@ -11,7 +11,8 @@ import pytest
 
 from driftloop.contracts.errors import DeadlineExceeded, InvalidInput, Overloaded, Retry
 from driftloop.inference.core.call import Answered, Call, CallBack, Served
-from driftloop.inference.core.lane import Bounds, Lane
+from driftloop.inference.core.lane import Lane
+from driftloop.inference.core.queue import FEW, Bounds
 from driftloop.inference.domain.plan import Plan
 from driftloop.inference.domain.prediction import NoAnswer
 from driftloop.inference.session import Cost
@@ -198,12 +199,12 @@ async def test_more_rows_than_the_queue_holds_are_refused(bench: Bench) -> None:
 
 async def test_more_time_than_the_queue_has_is_refused(threads: ThreadPoolExecutor) -> None:
     bench = Bench(threads, Bounds(queue_rows=1_000, run_rows=8, queue_seconds=1e-9))
-    await answer(bench.ask(row(1.0)))  # now the pace is known, and any row takes longer
-    lone = bench.ask(row(2.0))
+    await answer(bench.ask(row(1.0)))  # now the pace is known
+    lone = bench.ask(np.ones((FEW + 1, 3), np.float32))  # it waits for nobody
     assert bench.lane.full
-    with pytest.raises(Overloaded):
+    with pytest.raises(Overloaded, match=rf"{FEW + 1} rows wait"):
         bench.ask(row(3.0))
-    assert (await answer(lone)).answers[0, 1] == 4.0
+    assert (await answer(lone)).answers[FEW, 1] == 2.0
 
 
 async def test_a_call_whose_deadline_has_passed_is_refused_and_not_run(bench: Bench) -> None:

@@ -156,7 +156,7 @@ def test_compose_publishes_ports_on_loopback_only(compose: dict[str, Any]) -> No
     assert published == {
         "console": ["127.0.0.1:8800:8800"],
         "ingest": ["127.0.0.1:8801:8801"],
-        "inference": ["127.0.0.1:8802:8802"],
+        "inference": ["127.0.0.1:8802:8802", "127.0.0.1:8809:8809"],
     }
 
 

@@ -82,16 +82,28 @@ class Lane:
         """Run what waits, at most `run_rows` rows of it."""
         calls, late = self.queue.take()
         self._refuse_all(late, DeadlineExceeded(f"{self._name}: the deadline passed in the queue"))
+        in_thread = False
+        try:
+            in_thread = self._serve(calls)
+        except Exception as error:  # a bug of ours: without this the lane would stand still
+            log.exception("%s: a run went wrong", self._name)
+            self._refuse_all(calls, error)
+        finally:
+            if not in_thread:
+                self._again()
+
+    def _serve(self, calls: list[Call]) -> bool:
+        """Answer or refuse each call; whether that goes on in a thread."""
         served = self.who()
         if served is None:
             self._refuse_all(calls, Retry(f"{self._name}: nobody answers now", delay=1.0))
-        elif calls:
-            calls, matrix = self._together(served, calls)
-            if self._cache is not None and calls:
-                calls, matrix = self._known(self._cache, served, calls, matrix)
-            if calls and self._run(served, calls, matrix):
-                return
-        self._again()
+            return False
+        if not calls:
+            return False
+        calls, matrix = self._together(served, calls)
+        if self._cache is not None and calls:
+            calls, matrix = self._known(self._cache, served, calls, matrix)
+        return bool(calls) and self._run(served, calls, matrix)
 
     def _again(self) -> None:
         self.busy = bool(self.queue)
@@ -176,7 +188,8 @@ class Lane:
             self._failed(served, calls, error)
         else:
             self._answer(served, calls, matrix, answers, began)
-        self._again()
+        finally:
+            self._again()
 
     def _answer(
         self,

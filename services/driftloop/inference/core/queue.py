@@ -9,7 +9,7 @@ from driftloop.inference.core.call import Call
 from driftloop.inference.domain.lineup import Cost
 
 FEW: Final = 64
-"""Up to so many rows a queue is never full."""
+"""Up to so many rows a queue is never full, whatever the time they take."""
 MOST_SLOWER: Final = 100.0
 WEIGHT: Final = 0.25
 """Of the last run in the average of how much slower than measured runs are."""
@@ -29,6 +29,8 @@ class Queue:
     def __init__(self, name: str, bounds: Bounds) -> None:
         self._name = name
         self._bounds = bounds
+        self.few = min(FEW, bounds.queue_rows - 1)
+        """Up to so many rows it is never full."""
         self._calls: deque[Call] = deque()
         self.rows = 0
         """Rows that wait."""
@@ -42,7 +44,7 @@ class Queue:
     def add(self, call: Call) -> None:
         """Queue a call; raises `Overloaded` when there is no room behind those that wait."""
         rows = self.rows + call.rows
-        if rows > FEW and self._too_many(rows):
+        if rows > self.few and self._too_many(rows):
             self._refuse(call.rows)
         self.rows = rows
         self._calls.append(call)
@@ -50,7 +52,7 @@ class Queue:
     @property
     def full(self) -> bool:
         """Whether another row would be refused."""
-        return self.rows > FEW and self._too_many(self.rows + 1)
+        return self.rows > self.few and self._too_many(self.rows + 1)
 
     def overloaded(self) -> Overloaded:
         """The error for a caller who comes when the queue is full."""

@@ -25,7 +25,7 @@ _TYPES: Final[dict[str, Any]] = {
 
 
 class Rows(NamedTuple):
-    """Flat numbers (rows times features), how many rows, and their event ids if given."""
+    """Flat numbers (rows times features), how many rows, and their event ids (empty: not given)."""
 
     values: list[float]
     rows: int
@@ -76,12 +76,7 @@ class RowPlan:
                 if codes
                 else [NAN if value is None else value for value in values[at::width]]
             )
-        if rows[0].event_id is None:
-            return Rows(values, len(rows), [])
-        ids = [row.event_id for row in rows]
-        if None in ids:
-            raise msgspec.ValidationError("only some rows have an event id")
-        return Rows(values, len(rows), ids)
+        return Rows(values, len(rows), [row.event_id or "" for row in rows])
 
 
 def _row_type(plan: Plan) -> Any:

@@ -157,9 +157,7 @@ class Reader:
         name = self._plan.spec.columns.event_id
         ids: Sequence[str] = ()
         if name in batch.schema.names and name not in self._plan.names:
-            given = as_text(batch.column(name))
-            if not given.null_count:
-                ids = given.to_pylist()
+            ids = as_text(batch.column(name)).fill_null("").to_pylist()
         return Asked(matrix, len(matrix), _checked(ids), "arrow")
 
 
@@ -186,8 +184,12 @@ def _strict(given: dict[str, Any]) -> _Inputs:
 
 
 def _checked(ids: Sequence[str]) -> Sequence[str]:
-    if not all(ids):
+    if not any(ids):
         return ()
+    if not all(ids):
+        raise InvalidInput(
+            f"row {list(ids).index('')}: event_id: is missing; accepted: in every row, or in none"
+        )
     for id in ids:
         if len(id) > MOST_ID:
             raise InvalidInput(

@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 from fastapi import FastAPI, Request, Response
 
-from driftloop.contracts.errors import DriftloopError
+from driftloop.contracts.errors import DriftloopError, InvalidInput
 from driftloop.contracts.names import check_model_name
 from driftloop.inference.documents import INDEX_BODY, V2_ERRORS
 from driftloop.inference.v2.calls import error_of
@@ -16,6 +16,12 @@ from driftloop.inference.v2.service import V2
 JSON: Final = "application/json"
 _MODEL: Final = "/v2/models/{model}"
 _VERSION: Final = "/v2/models/{model}/versions/{version}"
+
+
+class _Index(msgspec.Struct):
+    """The body of `index`; what else it says is ignored."""
+
+    ready: bool = False
 
 
 class Management:
@@ -87,8 +93,7 @@ class Management:
 
     async def index(self, request: Request) -> Response:
         """The models, and whether each answers."""
-        asked = _options(await request.body())
-        return _told(await self._v2.index(bool(asked.get("ready"))))
+        return await _answer(self._index(await request.body()))
 
     async def load(self, model: str) -> Response:
         """Let a model answer again; needs the setting `model_control`."""
@@ -97,6 +102,9 @@ class Management:
     async def unload(self, model: str) -> Response:
         """Refuse requests for a model until it is loaded; needs the setting `model_control`."""
         return await _answer(self._unload(model))
+
+    async def _index(self, body: bytes) -> Response:
+        return _told(await self._v2.index(_only_ready(body)))
 
     async def _load(self, model: str) -> None:
         await self._v2.load(check_model_name(model))
@@ -135,12 +143,12 @@ def _told(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type=JSON)
 
 
-def _options(body: bytes) -> dict[str, Any]:
+def _only_ready(body: bytes) -> bool:
+    """What the body of `index` asks for; raises `InvalidInput`."""
     try:
-        given = msgspec.json.decode(body) if body else {}
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return {}
-    return given if isinstance(given, dict) else {}
+        return msgspec.json.decode(body, type=_Index).ready if body else False
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(f'body: {error}; accepted: none, or {{"ready": true}}') from error
 
 
 def _tensors(found: ModelMetadata) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from driftloop.contracts.errors import DriftloopError, InvalidInput
 from driftloop.contracts.names import check_model_name
 from driftloop.inference.core.engine import Engine
 from driftloop.inference.core.lane import Lane
-from driftloop.inference.core.queue import FEW
 from driftloop.inference.v2.calls import OCTETS, BinaryCall, JsonCall, fail
 from driftloop.inference.v2.decoding import request, usual, usual_binary
 from driftloop.inference.v2.encoding import encoded
@@ -44,7 +43,7 @@ class Infer:
                 self._lane = None
                 self._any(exchange, body)
                 return
-            if lane.queue.rows > FEW and lane.full:
+            if lane.queue.rows > lane.queue.few and lane.full:
                 raise lane.overloaded()
             plan = served.plan
             if self._binary:
