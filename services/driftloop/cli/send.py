@@ -209,6 +209,7 @@ def _joined(answers: list[requests.Prediction]) -> requests.Prediction:
         model=answers[0].model,
         version=answers[-1].version,
         predictions=[p for answer in answers for p in answer.predictions],
+        event_ids=[i for answer in answers for i in answer.event_ids],
         probabilities=[p for answer in answers for p in answer.probabilities],
     )
 
