@@ -1,7 +1,7 @@
 """`bench serve`: how fast inference answers, beside peers under the same load."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,13 +17,16 @@ from driftloop.cli.options import Json
 if TYPE_CHECKING:
     from driftloop.local.bench.run import Options, Result, Tell
     from driftloop.local.bench.samples import Line
+    from driftloop.local.bench.stress.results import StressResult
 
 commands = typer.Typer(no_args_is_help=True, help="Measure on this machine.")
 
 Workloads = Annotated[
     str,
     typer.Option(
-        "--workload", help="With commas; of w1, w2, w2-binary, w2-arrow, nats, grpc, low, cold."
+        "--workload",
+        help="With commas; of w1, w2, w2-binary, w2-arrow, nats, grpc, low, cold, workers, log, "
+        "swaps, swaps-cold, shadows, overload, hostile.",
     ),
 ]
 Model = Annotated[str, typer.Option("--model", help="logreg, rf or hgb.")]
@@ -47,6 +50,8 @@ Only = Annotated[
 Baseline = Annotated[
     str, typer.Option("--baseline", metavar="NAME", help="The server that ratios are to.")
 ]
+Swaps = Annotated[int, typer.Option(min=1, help="Changes of the champion in swaps.")]
+SwapRate = Annotated[float, typer.Option(min=0.1, help="Changes of the champion a second.")]
 Data = Annotated[Path, typer.Option(help="Folder of the fitted models.")]
 
 DATA = Path(".driftloop/bench")
@@ -76,6 +81,8 @@ def serve(
     target: Targets = None,
     only: Only = "",
     baseline: Baseline = "",
+    swaps: Swaps = 1_000,
+    swap_rate: SwapRate = 17.0,
     data: Data = DATA,
     json: Json = False,
 ) -> None:
@@ -92,6 +99,8 @@ def serve(
         targets=tuple(target or ()),
         only=tuple(name.strip() for name in only.split(",") if name.strip()),
         baseline=baseline,
+        swaps=swaps,
+        swap_rate=swap_rate,
         folder=data,
     )
     try:
@@ -104,13 +113,18 @@ def serve(
         raise Stop(Exit.NO)
 
 
-def _print(options: "Options", results: list["Result"], *, json: bool) -> None:
+def _print(options: "Options", results: list["Result | StressResult"], *, json: bool) -> None:
+    from driftloop.local.bench.run import Result
+
     if json:
         told = msgspec.to_builtins(options, enc_hook=str)
         output.as_json({"options": told, "results": results})
     else:
         for result in results:
-            show(result)
+            if isinstance(result, Result):
+                show(result)
+            else:
+                show_stress(result)
 
 
 @contextmanager
@@ -142,6 +156,38 @@ def show(result: "Result") -> None:
     for problem in result.problems:
         output.fail(problem)
     output.say("")
+
+
+def show_stress(result: "StressResult") -> None:
+    """Steady and stressed figures side by side, and what has to be said about them."""
+    workload, lines = result.workload, result.lines
+    output.say(f"{workload.name}: {workload.title}", "bold")
+    rows = [
+        [name, *(_number(one.figures.get(name), ",.4g") for one in lines)]
+        for name in _names([one.figures for one in lines])
+    ]
+    rows += [
+        [f"{name.split()[0]} ratio", *(_number(one.ratios.get(name), ".2f") for one in lines)]
+        for name in _names([one.ratios for one in lines])
+    ]
+    rows += [
+        [name, *(_number(one.counts.get(name), ",d") for one in lines)]
+        for name in _names([one.counts for one in lines])
+    ]
+    rows.append(["disturbed", *(f"{one.disturbed} of {one.samples}" for one in lines)])
+    columns = ("", *(one.condition for one in lines))
+    output.table(columns, rows, columns[1:])
+    for name, value in result.totals.items():
+        output.say(f"{name}: {value:,.1f}")
+    steady = ", ".join(dict.fromkeys(one.of for one in lines if one.of))
+    output.note(f"medians of {lines[0].samples}, counts added up; ratio: to {steady}, paired")
+    for problem in result.problems:
+        output.fail(problem)
+    output.say("")
+
+
+def _names(parts: Sequence[Mapping[str, object]]) -> list[str]:
+    return list(dict.fromkeys(name for part in parts for name in part))
 
 
 def _loaded(one: "Line") -> list[str]:

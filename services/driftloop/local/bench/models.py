@@ -3,7 +3,8 @@
 import hashlib
 import subprocess
 import sys
-from importlib.metadata import version
+from collections.abc import Sequence
+from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Final
 
@@ -40,27 +41,47 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
         return self.answers[group * rows : (group + 1) * rows]
 
 
-def fitted(name: str, folder: Path) -> Fitted:
+def fitted(name: str, folder: Path, version: int = 1) -> Fitted:
     """The model from `folder`, fitted there first if need be; raises `InvalidInput`.
 
-    Other versions of the libraries make another model, so they are part of its folder's name.
+    From 2 on, a `version` has learned something else from the same rows.
     """
+    return versions(name, folder, (version,))[0]
+
+
+def versions(name: str, folder: Path, numbers: Sequence[int]) -> list[Fitted]:
+    """These versions of a model, as `fitted` gives each."""
     if name not in MODELS:
         raise InvalidInput(f"model: {name!r} is not known; accepted: {', '.join(MODELS)}")
-    libraries = " ".join(f"{package} {version(package)}" for package in PACKAGES)
-    place = folder / hashlib.sha256(libraries.encode()).hexdigest()[:12]
-    path = place / f"{name}.onnx"
-    if not path.exists():
-        _fit(name, place)
-    with np.load(path.with_suffix(".npz"), allow_pickle=False) as kept:
-        return Fitted(name=name, path=path, rows=kept["rows"], answers=kept["answers"])
+    place = place_of(folder)
+    missing = [n for n in numbers if not (place / file_name(name, n)).exists()]
+    if missing:
+        run("driftloop.local.bench.fit", place, name, name, place, ",".join(map(str, missing)))
+    return [_read(name, place / file_name(name, number)) for number in numbers]
 
 
-def _fit(name: str, place: Path) -> None:
+def place_of(folder: Path) -> Path:
+    """Where the models of these libraries are kept: other versions make other models."""
+    libraries = " ".join(f"{package} {installed(package)}" for package in PACKAGES)
+    return folder / hashlib.sha256(libraries.encode()).hexdigest()[:12]
+
+
+def file_name(model: str, version: int) -> str:
+    """The file of a version."""
+    return f"{model}.onnx" if version == 1 else f"{model}-{version}.onnx"
+
+
+def run(module: str, place: Path, what: str, *arguments: object) -> None:
+    """Run a process that writes models to `place`; raises `RuntimeError` with its last words."""
     place.mkdir(parents=True, exist_ok=True)
-    log = place / f"{name}.log"
-    command = [sys.executable, "-m", "driftloop.local.bench.fit", name, str(place)]
+    log = place / f"{what}.log"
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     with log.open("wb") as out:
         code = subprocess.run(command, check=False, stdout=out, stderr=out).returncode
     if code:
-        raise RuntimeError(f"model: {name} could not be fitted: {last_words(log)}")
+        raise RuntimeError(f"model: {what} could not be made: {last_words(log)}")
+
+
+def _read(name: str, path: Path) -> Fitted:
+    with np.load(path.with_suffix(".npz"), allow_pickle=False) as kept:
+        return Fitted(name=name, path=path, rows=kept["rows"], answers=kept["answers"])

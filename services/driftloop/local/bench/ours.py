@@ -1,8 +1,9 @@
-"""The inference service with one model: a NATS server of its own, filled as the registry does."""
+"""The inference service with its models: a NATS server of its own, filled as the registry does."""
 
 import asyncio
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from driftloop.artifacts.store import Artifacts
@@ -28,26 +29,45 @@ GRPC_SETTING = "grpc_port"
 CLASSES = ("0", "1")
 
 
-def serve(nats: NatsServer, model: Fitted) -> None:
-    """Start NATS and make the model its champion: spec, artifact, state."""
+def serve(nats: NatsServer, models: Sequence[Fitted]) -> None:
+    """Start NATS and make the models its champions: spec, artifact, state."""
     nats.start()
-    asyncio.run(_register(nats.url, model))
+    asyncio.run(_serve(nats.url, models))
 
 
-async def _register(url: str, model: Fitted) -> None:
-    bus = await Bus.open(url, "bench", layout=Layout(log_gb=LOG_GB))
+async def _serve(url: str, models: Sequence[Fitted]) -> None:
+    bus = await opened(url)
     try:
-        data = model.path.read_bytes()
-        await Artifacts(bus).put(data)
-        registered = Registered(spec=_spec(model.name), revision=1, by="bench", at=time.time())
-        await bus.specs.write(model.name, registered, 0)
-        version = Version(
-            manifest=_manifest(model.name, data), manifest_sha256="", run="bench", stage="champion"
-        )
-        state = ModelState(model=model.name, champion=1, next_version=2, versions={1: version})
-        await bus.models.write(model.name, state, 0)
+        for model in models:
+            await register(bus, model.name, [model.path.read_bytes()])
     finally:
         await bus.close()
+
+
+async def opened(url: str) -> Bus:
+    """The bench on a NATS server."""
+    return await Bus.open(url, "bench", layout=Layout(log_gb=LOG_GB))
+
+
+async def register(bus: Bus, name: str, artifacts: Sequence[bytes]) -> ModelState:
+    """Register a model with these versions, from 1 on; the first is champion."""
+    store = Artifacts(bus)
+    for data in artifacts:
+        await store.put(data)
+    registered = Registered(spec=_spec(name), revision=1, by="bench", at=time.time())
+    await bus.specs.write(name, registered, 0)
+    versions = {
+        number: Version(
+            manifest=_manifest(name, number, data),
+            manifest_sha256="",
+            run="bench",
+            stage="champion",
+        )
+        for number, data in enumerate(artifacts, 1)
+    }
+    state = ModelState(model=name, champion=1, next_version=len(versions) + 1, versions=versions)
+    await bus.models.write(name, state, 0)
+    return state
 
 
 def _spec(name: str) -> Spec:
@@ -59,12 +79,12 @@ def _spec(name: str) -> Spec:
     )
 
 
-def _manifest(name: str, data: bytes) -> Manifest:
+def _manifest(name: str, version: int, data: bytes) -> Manifest:
     """What inference reads of a manifest; there was no training in the loop to tell of."""
     nothing = Dataset(stream="OUTCOMES", first_seq=0, last_seq=0, rows=0, sha256="")
     return Manifest(
         model=name,
-        version=1,
+        version=version,
         model_sha256=digest(data),
         model_bytes=len(data),
         train=nothing,
@@ -92,8 +112,15 @@ def require(workload: Workload) -> None:
         )
 
 
-def target(workload: Workload, model: Fitted, nats: NatsServer, folder: Path) -> Target:
-    """The service as the target of a workload."""
+def target(
+    workload: Workload,
+    model: str,
+    nats: NatsServer,
+    folder: Path,
+    name: str = "ours",
+    more: Mapping[str, str] | None = None,
+) -> Target:
+    """The service as the target of a workload, with `more` settings of its own by name."""
     port, grpc_port = free_port(), free_port()
     settings = {
         f"{PREFIX}NATS_URL": nats.url,
@@ -101,21 +128,23 @@ def target(workload: Workload, model: Fitted, nats: NatsServer, folder: Path) ->
         f"{PREFIX}PORT": str(port),
         f"{PREFIX}LOG_LEVEL": "warning",
     }
+    for setting, value in (more or {}).items():
+        settings[f"{PREFIX}INFERENCE_{setting.upper()}"] = value
     if GRPC_SETTING in InferenceSettings.__struct_fields__:
         settings[f"{PREFIX}INFERENCE_{GRPC_SETTING.upper()}"] = str(grpc_port)
     http = f"http://127.0.0.1:{port}"
-    address = Address(url=f"{http}/v2/models/{model.name}/infer", encoding="v2")
+    address = Address(url=f"{http}/v2/models/{model}/infer", encoding="v2")
     if workload.kind == "nats":
-        subject = requests.infer(model.name)
+        subject = requests.infer(model)
         address = Address(url=nats.url, encoding="msgpack", subject=subject)
     elif workload.kind == "grpc":
         address = Address(url=f"127.0.0.1:{grpc_port}", encoding="grpc")
     elif workload.encoding == "arrow":
-        address = Address(url=f"{http}/v1/models/{model.name}/predict", encoding="arrow")
+        address = Address(url=f"{http}/v1/models/{model}/predict", encoding="arrow")
     return Target(
-        "ours",
+        name,
         address,
         (sys.executable, "-m", "driftloop.inference"),
         settings=settings,
-        log=folder / "ours.log",
+        log=folder / f"{name}.log".replace(" ", "-"),
     )

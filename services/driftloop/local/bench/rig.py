@@ -43,15 +43,19 @@ class Rig:
     ) -> list[Target]:
         """Servers of ours for a workload, and those of `others` that can take it.
 
-        `only`: no other than these; empty is all.
+        `only`: no other than these; empty is all, and "ours" all variants of ours.
         """
-        made = [self._made(name, workload) for name in NAMES_OF[workload.kind]]
+        names = tuple(workload.variants) or NAMES_OF[workload.kind]
+        made = [self._made(name, workload) for name in names]
         made += [one for one in others if fits(one, workload)]
-        return [one for one in made if not only or one.name in only]
+        wanted = (*only, *workload.variants) if "ours" in only else only
+        return [one for one in made if not only or one.name in wanted]
 
     def _made(self, name: str, workload: Workload) -> Target:
-        if name == "ours":
-            return ours.target(workload, self._model, self._nats, self._folder)
+        if name == "ours" or name in workload.variants:
+            settings = workload.variants.get(name)
+            model = self._model.name
+            return ours.target(workload, model, self._nats, self._folder, name, settings)
         port, log = free_port(), self._folder / f"{name}.log"
         http_address = f"http://127.0.0.1:{port}"
         if name == "naive":

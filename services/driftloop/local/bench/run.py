@@ -17,6 +17,8 @@ from driftloop.local.bench.models import Fitted, fitted
 from driftloop.local.bench.processes import Meter
 from driftloop.local.bench.rig import KNOWN, UNREACHED, Rig, parsed, running, wait
 from driftloop.local.bench.samples import Counts, Line, Sample, Usage, line, sample
+from driftloop.local.bench.stress.results import StressResult
+from driftloop.local.bench.stress.run import WITH_WRK, run_stress
 from driftloop.local.bench.targets import Target
 from driftloop.local.bench.workloads import Workload, chosen
 from driftloop.local.nats import NatsServer
@@ -41,6 +43,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     baseline: str = ""
+    swaps: int = 1_000
+    """Changes of the champion in `swaps` and `swaps-cold`, in all visits together."""
+    swap_rate: float = 17.0
+    """Changes of the champion a second."""
     folder: Path = Path(".driftloop/bench")
 
 
@@ -54,7 +60,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     problems: list[str]
 
 
-def run_bench(options: Options, tell: Tell) -> list[Result]:
+def run_bench(options: Options, tell: Tell) -> list[Result | StressResult]:
     """Run all workloads; `tell` hears a line before each step.
 
     Raises `InvalidInput`, or `RuntimeError` where a server of ours or the load failed.
@@ -66,25 +72,61 @@ def run_bench(options: Options, tell: Tell) -> list[Result]:
             raise InvalidInput(f"server: {name!r} is not known; accepted: {', '.join(names)}")
     for workload in workloads if not options.only or "ours" in options.only else ():
         ours.require(workload)
-    if any(one.kind == "wrk" for one in workloads):
+    if any(one.kind == "wrk" or one.name in WITH_WRK for one in workloads):
         wrk.require()
     with _interruptible(), tempfile.TemporaryDirectory(prefix="driftloop-bench-") as scratch:
-        tell(f"model {options.model}: fitting it, or taking it from {options.folder}")
-        model = fitted(options.model, options.folder)
-        nats = NatsServer(Path(scratch) / "nats", port=0)
+        return _Bench(options, workloads, others, Path(scratch), tell).results()
+
+
+class _Bench:
+    """All workloads of a run, and what they share."""
+
+    def __init__(
+        self,
+        options: Options,
+        workloads: list[Workload],
+        others: list[Target],
+        folder: Path,
+        tell: Tell,
+    ) -> None:
+        self._options = options
+        self._workloads = workloads
+        self._others = others
+        self._folder = folder
+        self._tell = tell
+
+    def results(self) -> list[Result | StressResult]:
+        """Run them."""
+        options = self._options
+        compared = [one for one in self._workloads if one.kind != "stress"]
+        names = list(dict.fromkeys(one.model or options.model for one in compared))
+        for name in names:
+            self._tell(f"model {name}: fitting it, or taking it from {options.folder}")
+        models = {name: fitted(name, options.folder) for name in names}
+        nats = NatsServer(self._folder / "nats", port=0)
         try:
-            if _needs_nats(workloads, options.only):
-                ours.serve(nats, model)
-            rig = Rig(model, nats, Path(scratch))
-            return [_Run(options, one, model, rig, tell).result(others) for one in workloads]
+            if _needs_nats(compared, options.only):
+                ours.serve(nats, list(models.values()))
+            return [self._one(workload, models, nats) for workload in self._workloads]
         finally:
-            for other in others:
+            for other in self._others:
                 other.stop()
             nats.stop()
 
+    def _one(
+        self, workload: Workload, models: dict[str, Fitted], nats: NatsServer
+    ) -> Result | StressResult:
+        name = workload.model or self._options.model
+        if workload.kind == "stress":
+            return run_stress(workload, name, self._options.folder, self._options, self._tell)
+        rig = Rig(models[name], nats, self._folder)
+        return _Run(self._options, workload, models[name], rig, self._tell).result(self._others)
+
 
 def _needs_nats(workloads: list[Workload], only: tuple[str, ...]) -> bool:
-    return not only or "ours" in only or any(one.kind == "nats" for one in workloads)
+    return (bool(workloads) and (not only or "ours" in only)) or any(
+        one.kind == "nats" for one in workloads
+    )
 
 
 @contextlib.contextmanager

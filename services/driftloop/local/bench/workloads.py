@@ -7,7 +7,7 @@ import msgspec
 from driftloop.contracts.errors import InvalidInput
 from driftloop.local.bench.samples import Compared
 
-Kind = Literal["wrk", "paced", "cold", "nats", "grpc"]
+Kind = Literal["wrk", "paced", "cold", "nats", "grpc", "stress"]
 Encoding = Literal[
     "v2", "v2-binary", "arrow", "rows", "instances", "named", "msgpack", "grpc", "constant"
 ]
@@ -19,7 +19,12 @@ PACE: Final = 200
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
-    """One workload: `rows` a request, `bodies` different ones, `in_flight` requests at a time."""
+    """One workload: `rows` a request, `bodies` different ones, `in_flight` requests at a time.
+
+    `model` is the one it is for, whatever the options say. `variants` are settings of the service
+    by the name of the variant: they are compared with each other, and with no peer. A workload of
+    the kind `stress` compares the service under trouble with itself without.
+    """
 
     name: str
     title: str
@@ -30,6 +35,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     encoding: Encoding = "v2"
     baseline: str = "naive"
     compared: Compared = "requests_per_s"
+    model: str = ""
+    variants: dict[str, dict[str, str]] = {}
 
 
 _ALL: Final = (
@@ -89,6 +96,53 @@ _ALL: Final = (
         kind="cold",
         bodies=16,
         compared="first_answer_s",
+    ),
+    Workload(
+        name="workers",
+        title="HTTP, JSON, 64 rows a request, 8 connections, one process and two",
+        kind="wrk",
+        rows=64,
+        bodies=256,
+        in_flight=8,
+        model="rf",
+        baseline="1 worker",
+        variants={"1 worker": {"workers": "1"}, "2 workers": {"workers": "2"}},
+    ),
+    Workload(
+        name="log",
+        title="w1 with the prediction log and without",
+        kind="wrk",
+        baseline="no log",
+        variants={"log": {}, "no log": {"log_rows": "0"}},
+    ),
+    Workload(
+        name="swaps",
+        title="w1 while the champion changes, both versions loaded",
+        kind="stress",
+    ),
+    Workload(
+        name="swaps-cold",
+        title="w1 while the champion changes, each loaded anew",
+        kind="stress",
+    ),
+    Workload(
+        name="shadows",
+        title="w1 while shadows misbehave",
+        kind="stress",
+    ),
+    Workload(
+        name="overload",
+        title="HTTP, JSON, 64 rows a request, at ten times what the service can answer",
+        kind="stress",
+        rows=64,
+        bodies=64,
+        in_flight=8,
+        model="rf",
+    ),
+    Workload(
+        name="hostile",
+        title="w1 while another client sends requests that are wrong",
+        kind="stress",
     ),
 )
 WORKLOADS: Final = {one.name: one for one in _ALL}

@@ -87,17 +87,21 @@ def run(script: Path, url: str, connections: int, seconds: float) -> Counts:
     Raises `RuntimeError` with what wrk said when it could not.
     """
     whole = max(1, round(seconds))
-    command = [require(), "-t1", f"-c{connections}", f"-d{whole}s", "-s", str(script), url]
-    before = _children_cpu()
+    before = children_cpu()
     made = subprocess.run(
-        command,
+        command(script, url, connections, whole),
         check=False,
         capture_output=True,
         text=True,
         timeout=whole + GRACE_SECONDS,
         start_new_session=True,
     )
-    return counts(made.stdout, made.stderr, _children_cpu() - before)
+    return counts(made.stdout, made.stderr, children_cpu() - before)
+
+
+def command(script: Path, url: str, connections: int, seconds: int) -> list[str]:
+    """The command that loads `url` for so many seconds."""
+    return [require(), "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url]
 
 
 def counts(out: str, err: str, cpu_seconds: float) -> Counts:
@@ -116,7 +120,8 @@ def counts(out: str, err: str, cpu_seconds: float) -> Counts:
     )
 
 
-def _children_cpu() -> float:
+def children_cpu() -> float:
+    """CPU seconds of the ended children of this process."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

@@ -1,0 +1,71 @@
+"""Shadows misbehave beside the champion: they are slow, fail, or take ever more memory."""
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from driftloop.local.bench.models import fitted, place_of, run
+from driftloop.local.bench.stress import job
+from driftloop.local.bench.stress.counters import grown_by
+from driftloop.local.bench.stress.job import Job, Tally
+from driftloop.local.bench.stress.results import Condition, Visit, of_tally
+from driftloop.local.bench.stress.scene import Scene, Times
+from driftloop.local.bench.stress.stage import Stage, Watch, chosen_rows, rightly
+from driftloop.local.bench.workloads import Workload
+
+FAULTS: Final = ("slow", "raises", "leaks")
+"""In the order of their versions, from 2 on; the models are those of `faulty`."""
+MODULE: Final = "driftloop.local.bench.stress.faulty"
+
+
+class Shadows(Scene):
+    """One champion, and no shadow, one that misbehaves, or all of them."""
+
+    conditions = (
+        Condition("no shadow"),
+        *(Condition(fault, "no shadow") for fault in FAULTS),
+        Condition("all three", "no shadow"),
+    )
+
+    def __init__(self, workload: Workload, model: str, kept: Path, times: Times) -> None:
+        super().__init__(workload, model, kept, times)
+        self._model = fitted(model, kept)
+        place = place_of(kept)
+        self._files = [place / f"faulty-{fault}.onnx" for fault in FAULTS]
+        if not all(file.exists() for file in self._files):
+            run(MODULE, place, "faulty", place)
+        self._job: Job | None = None
+
+    def artifacts(self) -> list[bytes]:
+        """The champion, and the faulty ones."""
+        return [file.read_bytes() for file in (self._model.path, *self._files)]
+
+    async def begin(self, stage: Stage) -> None:
+        """Write the requests."""
+        workload = self.workload
+        self._job = rightly(stage, *chosen_rows([self._model], workload.bodies, workload.rows))
+        await stage.warm(self._job, self.times.warm)
+
+    async def visit(self, stage: Stage, condition: str) -> Visit:
+        """Start the shadows, then load."""
+        assert self._job is not None
+        known = {fault: [number] for number, fault in enumerate(FAULTS, 2)}
+        everyone = [number for numbers in known.values() for number in numbers]
+        await stage.shadow(known.get(condition, everyone if condition == "all three" else []))
+        before, watch = await stage.counters(), Watch(stage)
+        task = msgspec.structs.replace(self._job, seconds=self.times.seconds)
+        visit = of_tally(await job.run("loadchecked", task, Tally))
+        after = await stage.counters()
+        dropped = grown_by("shadow_dropped_rows_total", "reason", before, after)
+        ended = grown_by("shadow_processes_ended_total", "reason", before, after)
+        memory = {"RSS MB": stage.resident(), "shadows' peak RSS MB": watch.shadows}
+        return await watch.end(
+            msgspec.structs.replace(
+                visit,
+                figures=visit.figures | memory,
+                counts=visit.counts
+                | {f"rows dropped: {reason}": rows for reason, rows in dropped.items()}
+                | {f"processes ended: {reason}": count for reason, count in ended.items()},
+            )
+        )
