@@ -31,8 +31,8 @@ class InferenceSettings(Shared, frozen=True, kw_only=True):
     """After how long another replica is given what a dead one had in hand."""
     queue_rows: Annotated[int, Meta(ge=1)] = 65_536
     """Rows that wait for one model, at most; more are refused with 503."""
-    queue_ms: Annotated[float, Meta(gt=0)] = 50.0
-    """Milliseconds a request would wait for one model, at most; more are refused with 503."""
+    queue_ms: Annotated[float, Meta(gt=0)] = 30.0
+    """Milliseconds of work that may wait for one model; what comes on top is refused with 503."""
     run_rows: Annotated[int, Meta(ge=1)] = 8_192
     """Rows of one run of a model, at most, where requests have fewer."""
     cache_mb: Annotated[int, Meta(ge=0)] = 0

@@ -170,6 +170,7 @@ class Lane:
             else:
                 self._answer(served, calls, matrix, answers, began)
             return False
+        self.queue.running = len(matrix)
         future = self._loop.run_in_executor(self._threads, session.run, matrix)
         future.add_done_callback(lambda done: self._ran(served, calls, matrix, began, done))
         return True
@@ -182,6 +183,7 @@ class Lane:
         began: float,
         done: "asyncio.Future[Matrix]",
     ) -> None:
+        self.queue.running = 0
         try:
             answers = done.result()
         except (Exception, asyncio.CancelledError) as error:
@@ -257,7 +259,6 @@ class Lane:
 
     def _refuse_all(self, calls: list[Call], error: Exception) -> None:
         for call in calls:
-            METERS.refused(error)
             try:
                 call.refused(error)
             except Exception:

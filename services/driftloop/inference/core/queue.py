@@ -10,6 +10,10 @@ from driftloop.inference.domain.lineup import Cost
 
 FEW: Final = 64
 """Up to so many rows a queue is never full, whatever the time they take."""
+RUN_MICROS: Final = 10_000.0
+"""A run of several calls is to take no longer, so that those behind it wait no longer for it."""
+SAMPLE: Final = 1_024
+"""Rows by which the cost of a row is judged."""
 MOST_SLOWER: Final = 100.0
 WEIGHT: Final = 0.25
 """Of the last run in the average of how much slower than measured runs are."""
@@ -37,6 +41,9 @@ class Queue:
         self._cost: Cost | None = None
         self._slower = 1.0
         """How many times as long as measured at warm-up the last runs took."""
+        self._run_rows = bounds.run_rows
+        self.running = 0
+        """Rows of the run that goes on in a thread."""
 
     def __bool__(self) -> bool:
         return bool(self._calls)
@@ -61,7 +68,7 @@ class Queue:
 
     def take(self) -> tuple[list[Call], list[Call]]:
         """The calls of the next run, and those whose deadline has passed."""
-        if self.rows <= self._bounds.run_rows:
+        if self.rows <= self._run_rows:
             calls = list(self._calls)
             self._calls.clear()
             self.rows = 0
@@ -78,12 +85,14 @@ class Queue:
         self._cost = cost
         slower = min(seconds * 1e6 / cost.micros(rows), MOST_SLOWER)
         self._slower += WEIGHT * (slower - self._slower)
+        fit = SAMPLE * RUN_MICROS / (cost.micros(SAMPLE) * self._slower)
+        self._run_rows = min(self._bounds.run_rows, max(FEW, int(fit)))
 
     def _some(self) -> list[Call]:
-        """Calls of `run_rows` rows at most, or one that has more."""
+        """Calls of so many rows as one run may have, or one that has more."""
         calls: list[Call] = []
         taken = 0
-        while self._calls and (not calls or taken + self._calls[0].rows <= self._bounds.run_rows):
+        while self._calls and (not calls or taken + self._calls[0].rows <= self._run_rows):
             call = self._calls.popleft()
             taken += call.rows
             calls.append(call)
@@ -94,8 +103,10 @@ class Queue:
         return rows > self._bounds.queue_rows or self._wait(rows) > self._bounds.queue_seconds
 
     def _wait(self, rows: int) -> float:
-        """Seconds until so many rows would have been run."""
-        return self._cost.micros(rows) * self._slower * 1e-6 if self._cost is not None else 0.0
+        """Seconds until so many rows would have been run, behind those that run now."""
+        if self._cost is None:
+            return 0.0
+        return self._cost.micros(rows + self.running) * self._slower * 1e-6
 
     def _refuse(self, rows: int) -> None:
         most = self._bounds.queue_rows

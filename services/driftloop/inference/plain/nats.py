@@ -10,6 +10,7 @@ from driftloop.contracts.errors import DriftloopError, InvalidInput
 from driftloop.inference.core.call import Served
 from driftloop.inference.core.engine import Engine
 from driftloop.inference.core.lane import Lane
+from driftloop.inference.core.meters import METERS
 from driftloop.inference.plain.calls import PlainCall, read
 from driftloop.inference.plain.reading import kind_of
 
@@ -34,7 +35,7 @@ class NatsCall(PlainCall):
 
     def refused(self, error: Exception) -> None:
         """Send the error."""
-        self.responder.fail(self.to, error)
+        fail(self.responder, self.to, error)
 
 
 class NatsRequests:
@@ -60,7 +61,7 @@ class NatsRequests:
             else:
                 self._take(*here, body, headers, to, began)
         except DriftloopError as error:
-            self._responder.fail(to, error)
+            fail(self._responder, to, error)
 
     def _take(
         self,
@@ -87,7 +88,13 @@ class NatsRequests:
             lane, served = await self._engine.lane_of(model)
             self._take(lane, served, body, headers, to, began)
         except Exception as error:
-            self._responder.fail(to, error)
+            fail(self._responder, to, error)
+
+
+def fail(responder: Responder, to: str, error: Exception) -> None:
+    """Send an error, and count it."""
+    METERS.refused(error)
+    responder.fail(to, error)
 
 
 def _deadline(headers: Mapping[str, str], began: float) -> float:

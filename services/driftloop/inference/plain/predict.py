@@ -9,6 +9,7 @@ from driftloop.contracts.names import check_model_name
 from driftloop.inference.core.call import Served, one
 from driftloop.inference.core.engine import Engine
 from driftloop.inference.core.lane import Lane
+from driftloop.inference.core.meters import METERS
 from driftloop.inference.explain import Explainer
 from driftloop.inference.plain.calls import Options, PlainCall, options, read
 from driftloop.inference.plain.reading import ACCEPTED, JSON, kind_of
@@ -112,7 +113,8 @@ class Predict:
 
 
 def fail(exchange: Exchange, error: Exception) -> None:
-    """Write an error as problem details (RFC 9457)."""
+    """Write an error as problem details (RFC 9457), and count it."""
+    METERS.refused(error)
     status, detail, headers = explained(error, exchange.head.path)
     lines = b"".join([b"%b: %b\r\n" % (k.encode(), v.encode()) for k, v in headers.items()])
     exchange.answer(status, PROBLEM, problem_body(status, detail), lines)

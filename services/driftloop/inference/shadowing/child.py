@@ -3,7 +3,7 @@
 Started as `python -m driftloop.inference.shadowing.child FD MEGABYTES`: the line to the service,
 and the memory it may use. What is the same for every model, the imports, is done at the priority of
 the service, so that a shadow on a busy machine begins within a second; all that depends on the
-model gets idle time only.
+model comes last.
 """
 
 import contextlib
@@ -23,6 +23,8 @@ from driftloop.inference.shadowing.frames import Header
 
 PR_SET_PDEATHSIG: Final = 1
 SESSION: Final = "driftloop.inference.session"
+LOWEST: Final = 19
+"""The last place on the scale of `nice`."""
 HEADROOM_MB: Final = 256
 """Over the limit that the service watches: what one run could take before the service looks."""
 
@@ -58,12 +60,16 @@ def be_bounded(megabytes: int) -> None:
 
 
 def be_humble() -> None:
-    """Take only time that nobody else wants, with all threads there are and will be."""
+    """Be the last to get time, with all threads there are and will be.
+
+    Not SCHED_IDLE: on a machine without an idle moment a shadow would never answer, and no
+    challenger could prove itself.
+    """
     try:
         for thread in Path("/proc/self/task").iterdir():
-            os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
-    except (OSError, AttributeError):
-        os.nice(19)
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), LOWEST)
+    except OSError:
+        os.nice(LOWEST)
 
 
 def serve(line: socket.socket, load: Load) -> None:

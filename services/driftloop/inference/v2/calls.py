@@ -7,6 +7,7 @@ import msgspec
 
 from driftloop.contracts.batches import Matrix
 from driftloop.inference.core.call import Call, Served
+from driftloop.inference.core.meters import METERS
 from driftloop.inference.v2.outputs import PREDICTIONS, PROBABILITIES
 from driftloop.runtime.http1 import Exchange
 from driftloop.runtime.problems import explained
@@ -126,7 +127,8 @@ def error_of(error: Exception) -> tuple[int, bytes, dict[str, str]]:
 
 
 def fail(exchange: Exchange, error: Exception) -> None:
-    """Write an error."""
+    """Write an error, and count it."""
+    METERS.refused(error)
     status, body, headers = error_of(error)
     lines = b"".join([b"%b: %b\r\n" % (k.encode(), v.encode()) for k, v in headers.items()])
     exchange.answer(status, JSON, body, lines)
