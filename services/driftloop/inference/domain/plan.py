@@ -6,6 +6,7 @@ NaN, a category as its position in the spec's list, a boolean as 0 or 1.
 
 import struct
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any, Final
 
 import msgspec
@@ -52,10 +53,19 @@ class Plan:
         self._high = np.array([_high(f) for f in features], dtype=np.float32)
         self._nullable = np.array([f.nullable for f in features], dtype=np.bool_)
         self._any_nullable = bool(self._nullable.any())
+        self._any_finite = not self._any_nullable and all(
+            f.type == "number" and f.min is None and f.max is None for f in features
+        )
         self._whole = np.flatnonzero([f.type != "number" for f in features])
 
     def fits(self, matrix: Matrix) -> bool:
         """Whether every value of `matrix` (rows, features) is one that the contract accepts."""
+        # NaN and infinity survive a sum, so one pass clears a matrix whose values may be anything
+        # finite. A sum that overflows is looked at closely.
+        if self._any_finite:
+            with np.errstate(over="ignore", invalid="ignore"):
+                if isfinite(matrix.sum()):
+                    return True
         return bool(self._good(matrix).all())
 
     def check(self, matrix: Matrix) -> None:

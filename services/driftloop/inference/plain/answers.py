@@ -1,6 +1,8 @@
 """Answers in our own formats: by name for rows, as lists for a matrix, as columns for Arrow."""
 
+import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +15,8 @@ from driftloop.contracts.headers import ARROW, MSGPACK
 from driftloop.inference.core.call import Answered, Served
 from driftloop.inference.plain.reading import Form
 
+_CONTINUATION: Final = b"\xff\xff\xff\xff"
+_VERSION: Final = struct.Struct("<i")
 _ENCODE: Final = {
     "application/json": msgspec.json.Encoder().encode,
     MSGPACK: msgspec.msgpack.Encoder().encode,
@@ -24,7 +28,7 @@ def write(kind: str, form: Form, answered: Answered, top_k: int = 0) -> bytes:
     answers, best, spec = answered.answers, answered.best, answered.served.plan.spec
     version = answered.served.champion.manifest.version
     if kind == ARROW:
-        return batches.encode(columns(version, answers))
+        return stream(version, answers)
     classes = spec.target.classes
     made: dict[str, Any] = {"model": spec.name, "version": version}
     made["event_ids"] = answered.ids
@@ -64,6 +68,32 @@ def ranked(classes: Sequence[str], answers: Matrix, top_k: int) -> list[dict[str
     order = np.argsort(-answers, axis=1, kind="stable")[:, :top_k].tolist()
     rows = answers.tolist()
     return [{classes[at]: row[at] for at in ranks} for row, ranks in zip(rows, order, strict=True)]
+
+
+def stream(version: int, answers: Matrix) -> bytes:
+    """The answers as an Arrow IPC stream of one batch; see `columns`.
+
+    All but the numbers is the same for the same number of rows, so it is made once.
+    """
+    head, end = _frame(*answers.shape)
+    numbers = answers.tobytes()
+    versions = _VERSION.pack(version) * len(answers)
+    return b"".join((head, numbers, _padding(numbers), versions, _padding(versions), end))
+
+
+@lru_cache(maxsize=256)
+def _frame(rows: int, width: int) -> tuple[bytes, bytes]:
+    """What comes before and after the numbers of a stream of so many answers."""
+    whole = batches.encode(columns(0, np.zeros((rows, width), dtype=np.float32)))
+    messages = list(pa.ipc.MessageReader.open_stream(whole))
+    size = messages[1].body.size
+    end = len(whole) - whole.rindex(_CONTINUATION)
+    return whole[: len(whole) - end - size], whole[len(whole) - end :]
+
+
+def _padding(numbers: bytes) -> bytes:
+    """Buffers of Arrow end at a multiple of 8 bytes."""
+    return bytes(-len(numbers) % 8)
 
 
 def columns(version: int, answers: Matrix) -> pa.RecordBatch:

@@ -10,7 +10,7 @@ from driftloop.contracts.errors import InvalidInput
 from driftloop.contracts.headers import ARROW
 from driftloop.inference.core.call import Answered, Call, Served
 from driftloop.inference.core.engine import Engine
-from driftloop.inference.plain.answers import write, write_one
+from driftloop.inference.plain.answers import stream, write, write_one
 from driftloop.inference.plain.reading import Form, Reader, reader_of
 
 
@@ -38,7 +38,10 @@ class PlainCall(Call):
 
     def answered(self, served: Served, answers: Matrix, best: list[int]) -> None:
         """Write the answer."""
-        self.send(self.written(Answered(served, answers, best, self.event_ids())))
+        if self.kind == ARROW:
+            self.send(stream(served.champion.manifest.version, answers))
+        else:
+            self.send(self.written(Answered(served, answers, best, self.event_ids())))
 
     def answered_one(self, served: Served, row: list[float], best: int) -> None:
         """Write the answer to one row."""

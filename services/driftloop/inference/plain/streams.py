@@ -19,7 +19,7 @@ MOST_SCHEMA_BYTES: Final = 65_536
 _CONTINUATION: Final = b"\xff\xff\xff\xff"
 _END: Final = (b"", _CONTINUATION + b"\0\0\0\0")
 _LENGTH: Final = struct.Struct("<i")
-_BAD: Final = (pa.ArrowException, OSError, ValueError, IndexError, struct.error)
+_BAD: Final = (pa.ArrowException, OSError, ValueError, TypeError, IndexError, struct.error)
 
 
 class _Known(NamedTuple):
@@ -82,9 +82,10 @@ def _matrix(body: bytes, start: int, known: _Known) -> Matrix | None:
         return None
     batch = pa.ipc.read_record_batch(message, known.schema)
     batch.validate(full=True)
-    if batch.num_rows == 0 or any(column.null_count for column in batch.columns):
+    if batch.num_rows == 0:
         return None
-    made: Matrix = (
-        matrix_of(batch.column(0)) if known.whole else batch.to_tensor(row_major=True).to_numpy()
-    )
-    return made
+    if not known.whole:
+        made: Matrix = batch.to_tensor(row_major=True).to_numpy()  # raises where a value is null
+        return made
+    column = batch.column(0)
+    return None if column.null_count or column.values.null_count else matrix_of(column)
