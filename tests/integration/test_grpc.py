@@ -2,13 +2,15 @@ import asyncio
 import contextlib
 import gc
 import logging
+import subprocess
+import sys
 import threading
 import time
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from queue import Queue
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
@@ -28,13 +30,14 @@ from driftloop.contracts.errors import (
     UnknownModel,
 )
 from driftloop.inference.core.engine import Engine
-from driftloop.inference.core.lane import Bounds
+from driftloop.inference.core.queue import Bounds
 from driftloop.inference.core.serving import Serving
 from driftloop.inference.explain import Explainer
+from driftloop.inference.grpc_v2 import codec
 from driftloop.inference.grpc_v2.answers import WINDOW
-from driftloop.inference.grpc_v2.h2.server import GrpcServer as H2Server
+from driftloop.inference.grpc_v2.h2 import calls
 from driftloop.inference.grpc_v2.schema import CLASSES, SERVICE
-from driftloop.inference.grpc_v2.server import GrpcServer as AioServer
+from driftloop.inference.grpc_v2.server import GrpcServer
 from driftloop.inference.grpc_v2.tls import Tls
 from driftloop.inference.prediction_log import PredictionLog
 from driftloop.inference.settings import InferenceSettings
@@ -60,7 +63,6 @@ with warnings.catch_warnings():
     from tritonclient.grpc import service_pb2  # has no types
     from tritonclient.utils import InferenceServerException
 
-Make = Callable[..., Any]
 DEADLINE = 15.0
 MESSAGE_BYTES = 1 << 20
 MODEL = classifier()
@@ -165,8 +167,8 @@ class Linear:
 
 
 @contextlib.asynccontextmanager
-async def serving(make: Make, core: Any, **settings: Any) -> AsyncIterator[Any]:
-    server = make(core, "127.0.0.1", 0, **{"max_message_bytes": MESSAGE_BYTES, **settings})
+async def serving(core: Any, **settings: Any) -> AsyncIterator[GrpcServer]:
+    server = GrpcServer(core, "127.0.0.1", 0, **{"max_message_bytes": MESSAGE_BYTES, **settings})
     await server.start()
     try:
         yield server
@@ -179,15 +181,9 @@ def core() -> Linear:
     return Linear()
 
 
-@pytest.fixture(params=[AioServer, H2Server], ids=["grpc.aio", "h2"])
-def make(request: pytest.FixtureRequest) -> Any:
-    """Both servers answer the same."""
-    return request.param
-
-
 @pytest.fixture
-async def server(make: Make, core: Linear) -> AsyncIterator[Any]:
-    async with serving(make, core) as made:
+async def server(core: Linear) -> AsyncIterator[Any]:
+    async with serving(core) as made:
         yield made
 
 
@@ -277,7 +273,7 @@ def test_calls_are_answered_in_the_event_loop_of_the_service() -> None:
     stop = threading.Event()
 
     async def serve() -> None:
-        async with serving(H2Server, Linear()) as server:
+        async with serving(Linear()) as server:
             port.put(server.port)
             await asyncio.to_thread(stop.wait, DEADLINE)
 
@@ -534,15 +530,15 @@ async def test_a_stream_given_up_leaves_nothing_running(core: Linear, channel: A
     await until(lambda: len(asyncio.all_tasks()) <= before)
 
 
-async def test_a_taken_port_is_named(make: Make, server: Any) -> None:
-    other = make(Linear(), "127.0.0.1", server.port, max_message_bytes=MESSAGE_BYTES)
+async def test_a_taken_port_is_named(server: Any) -> None:
+    other = GrpcServer(Linear(), "127.0.0.1", server.port, max_message_bytes=MESSAGE_BYTES)
     with pytest.raises(OSError, match=rf"127\.0\.0\.1:{server.port}"):
         await other.start()
 
 
-async def test_a_port_can_be_shared_where_that_is_asked_for(make: Make) -> None:
-    async with serving(make, Linear(), reuse_port=True) as first:
-        other = make(
+async def test_a_port_can_be_shared_where_that_is_asked_for() -> None:
+    async with serving(Linear(), reuse_port=True) as first:
+        other = GrpcServer(
             Linear(), "127.0.0.1", first.port, max_message_bytes=MESSAGE_BYTES, reuse_port=True
         )
         await other.start()
@@ -550,11 +546,11 @@ async def test_a_port_can_be_shared_where_that_is_asked_for(make: Make) -> None:
         await other.stop(0)
 
 
-async def test_what_is_under_way_is_answered_before_the_server_stops(make: Make) -> None:
+async def test_what_is_under_way_is_answered_before_the_server_stops() -> None:
     core = Linear()
     core.held = True
     async with (
-        serving(make, core) as server,
+        serving(core) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         call = channel.unary_unary(f"/{SERVICE}/ModelInfer")(raw_request(rows(1), id="last"))
@@ -565,10 +561,10 @@ async def test_what_is_under_way_is_answered_before_the_server_stops(make: Make)
         await asyncio.wait_for(stopped, DEADLINE)
 
 
-async def test_with_tls_a_caller_who_trusts_the_certificate_is_answered(make: Make) -> None:
+async def test_with_tls_a_caller_who_trusts_the_certificate_is_answered() -> None:
     trusted = grpc.ssl_channel_credentials(CERTIFICATE)
     named = (("grpc.ssl_target_name_override", "localhost"),)
-    async with serving(make, Linear(), tls=Tls(KEY, CERTIFICATE)) as server:
+    async with serving(Linear(), tls=Tls(KEY, CERTIFICATE)) as server:
         address = f"127.0.0.1:{server.port}"
         async with grpc.aio.secure_channel(address, trusted, named) as channel:
             answer = await channel.unary_unary(f"/{SERVICE}/ModelInfer")(raw_request(rows(1)))
@@ -579,9 +575,15 @@ async def test_with_tls_a_caller_who_trusts_the_certificate_is_answered(make: Ma
     assert code is grpc.StatusCode.UNAVAILABLE
 
 
-@pytest.fixture
-async def real(bus: Bus) -> AsyncIterator[V2]:
+class Real(NamedTuple):
     """The service's own core, with a promoted classifier of three features."""
+
+    v2: V2
+    engine: Engine
+
+
+@pytest.fixture
+async def real(bus: Bus) -> AsyncIterator[Real]:
     await bus.specs.write("flights", Registered(spec=spec(), revision=1, by="t", at=0.0), 0)
     artifacts = Artifacts(bus)
     await artifacts.put(MODEL.onnx)
@@ -591,24 +593,26 @@ async def real(bus: Bus) -> AsyncIterator[V2]:
     log = PredictionLog(bus, versions, settings)
     bounds = Bounds(settings.queue_rows, settings.run_rows, settings.queue_ms / 1000)
     engine = Engine(Serving(bus, versions), bounds, log)
-    yield V2(engine, versions, Explainer(artifacts), versions.problem, control=True)
+    v2 = V2(engine, versions, Explainer(artifacts), versions.problem, control=True)
+    yield Real(v2, engine)
     engine.close()
     await log.close()
     await versions.close()
 
 
-async def test_a_promoted_model_answers_the_reference_client(make: Make, real: V2) -> None:
+async def test_a_promoted_model_answers_the_reference_client(real: Real) -> None:
     matrix = tiny_rows(5, seed=4)
     asked = triton_aio.InferInput("X", [5, 3], "FP32").set_data_from_numpy(matrix)
     async with (
-        serving(make, real) as server,
+        serving(real.v2, engine=real.engine) as server,
         triton_aio.InferenceServerClient(f"127.0.0.1:{server.port}") as client,
     ):
         assert await client.is_model_ready("flights")
         told = await client.get_model_metadata("flights")
         output = next(one.name for one in told.outputs if list(one.shape) == [-1, 2])
-        answer = await client.infer("flights", [asked])
-        np.testing.assert_allclose(answer.as_numpy(output), MODEL.answers(matrix), atol=1e-5)
+        for _ in range(3):  # the long way first, then the short one
+            answer = await client.infer("flights", [asked])
+            np.testing.assert_allclose(answer.as_numpy(output), MODEL.answers(matrix), atol=1e-5)
         await client.unload_model("flights")
         with pytest.raises(InferenceServerException, match="UNAVAILABLE"):
             await client.infer("flights", [asked])
@@ -616,3 +620,130 @@ async def test_a_promoted_model_answers_the_reference_client(make: Make, real: V
             await client.infer("nothing", [asked])
         with pytest.raises(InferenceServerException, match=r"INVALID_ARGUMENT.*version"):
             await client.infer("flights", [asked], model_version="x")
+
+
+def for_flights(values: Any, **fields: Any) -> bytes:
+    said = {"model_name": "flights", **fields}
+    request = service_pb2.ModelInferRequest(raw_input_contents=[values.tobytes()], **said)
+    request.inputs.add(name="X", datatype="FP32", shape=values.shape)
+    return bytes(request.SerializeToString())
+
+
+@contextlib.asynccontextmanager
+async def both_ways(real: Real) -> AsyncIterator[tuple[Any, Any]]:
+    """`ModelInfer` by the short way, and by the long one."""
+    async with (
+        serving(real.v2, engine=real.engine) as short,
+        serving(real.v2) as long,
+        grpc.aio.insecure_channel(f"127.0.0.1:{short.port}") as a,
+        grpc.aio.insecure_channel(f"127.0.0.1:{long.port}") as b,
+    ):
+        infer = f"/{SERVICE}/ModelInfer"
+        await b.unary_unary(infer)(for_flights(tiny_rows(1)))  # the model is loaded by now
+        yield a.unary_unary(infer), b.unary_unary(infer)
+
+
+async def test_usual_requests_get_the_same_answer_by_the_short_way(
+    real: Real, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[bytes] = []
+
+    def to_request(raw: bytes, deadline: float) -> InferRequest:
+        read.append(raw)
+        return codec.to_request(raw, deadline)
+
+    async with both_ways(real) as (short, long):
+        monkeypatch.setattr(calls, "to_request", to_request)
+        for count in (1, 2, 85, 86, 1_000):  # as a list of numbers, and as a matrix
+            for fields in ({"id": "a"}, {"id": "é" * 100}, {"model_version": "1", "id": "abc"}):
+                asked = [for_flights(tiny_rows(count, seed), **fields) for seed in range(3)]
+                read.clear()
+                got = [await short(raw) for raw in asked]
+                assert read == asked[:1]
+                assert got == [await long(raw) for raw in asked]
+
+
+async def test_a_usual_request_without_an_id_is_given_one(real: Real) -> None:
+    async with both_ways(real) as (short, _):
+        answers = [await short(for_flights(tiny_rows(1, seed))) for seed in range(4)]
+    ids = {service_pb2.ModelInferResponse.FromString(raw).id for raw in answers}
+    assert len(ids) == 4
+    assert "" not in ids
+
+
+async def test_ids_of_one_length_are_told_apart(real: Real) -> None:
+    async with both_ways(real) as (short, _):
+        for at in range(20):
+            raw = await short(for_flights(tiny_rows(1), id=f"{at:02}"))
+            assert service_pb2.ModelInferResponse.FromString(raw).id == f"{at:02}"
+
+
+@pytest.mark.parametrize("change", ["id", "parameters", "outputs", "name", "values"])
+async def test_what_is_only_nearly_usual_goes_the_long_way(real: Real, change: str) -> None:
+    request = service_pb2.ModelInferRequest.FromString(for_flights(tiny_rows(1), id="a"))
+    if change == "parameters":
+        request.parameters["timeout"].int64_param = 10_000_000
+    elif change == "outputs":
+        request.outputs.add(name="probabilities")
+    elif change == "name":
+        request.inputs[0].name = "features"
+    raw = request.SerializeToString()
+    if change == "id":
+        raw = raw.replace(b"\x1a\x01a", b"\x1a\x01\xff")  # no UTF-8, which protobuf refuses
+    elif change == "values":
+        nan = np.full((1, 3), np.nan, np.float32)
+        raw = for_flights(nan, id="a")
+    async with both_ways(real) as (short, long):
+        for _ in range(2):
+            await short(for_flights(tiny_rows(1), id="a"))  # the usual kind is known
+            told: list[Any] = [
+                await asyncio.gather(way(raw), return_exceptions=True) for way in (short, long)
+            ]
+            first, second = (one[0] for one in told)
+            if isinstance(first, bytes):
+                assert first == second
+            else:
+                assert (first.code(), first.details()) == (second.code(), second.details())
+                assert first.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_usual_requests_for_two_models_of_one_size_are_told_apart(real: Real) -> None:
+    async with both_ways(real) as (short, _):
+        for _ in range(3):
+            assert await short(for_flights(tiny_rows(1)))
+            other = for_flights(tiny_rows(1), model_name="fl1ghts")
+            assert (await status_of(short(other)))[0] is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_usual_call_that_was_cancelled_is_forgotten(real: Real) -> None:
+    async with both_ways(real) as (short, _):
+        await short(for_flights(tiny_rows(1)))
+        many = [short(for_flights(tiny_rows(1))) for _ in range(50)]
+        for call in many[::2]:
+            call.cancel()
+        for call in many[1::2]:
+            assert await call
+
+
+WITHOUT_GRPCIO = """
+import sys
+sys.modules["grpc"] = None  # what is not installed
+import driftloop.inference.app
+import driftloop.inference.grpc_v2.server
+from driftloop.contracts.errors import InvalidInput
+from driftloop.local.bench import loadgrpc
+loadgrpc.find_spec = lambda name: None
+try:
+    loadgrpc.require()
+except InvalidInput as error:
+    print(error)
+"""
+
+
+def test_grpcio_is_needed_by_nothing_but_the_comparison_with_it() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", WITHOUT_GRPCIO], capture_output=True, text=True, check=True
+    )
+    assert told.stdout == (
+        "workload: grpc needs the package grpcio; install it: pip install grpcio\n"
+    )

@@ -40,7 +40,7 @@ async def wire(settings: InferenceSettings, bus: Bus) -> Wired:
     await bus.hear("events.*.shadow.*", versions.heard)
     await versions.refresh_all()
     await NatsRequests(bus, engine).start()
-    grpc = await _grpc(settings, v2)
+    grpc = await _grpc(settings, v2, engine)
 
     async def close() -> None:
         if grpc is not None:
@@ -88,8 +88,8 @@ def _hot(settings: InferenceSettings, routes: Router) -> Hot:
     )
 
 
-async def _grpc(settings: InferenceSettings, v2: V2) -> Any:
-    """The gRPC server if it is on; only then its library is loaded, which costs memory."""
+async def _grpc(settings: InferenceSettings, v2: V2, engine: Engine) -> Any:
+    """The gRPC server if it is on; only then protobuf is loaded, which costs memory."""
     if settings.grpc_port < 0:
         return None
     from driftloop.inference.grpc_v2.server import GrpcServer, Tls
@@ -100,6 +100,7 @@ async def _grpc(settings: InferenceSettings, v2: V2) -> Any:
         settings.host,
         settings.grpc_port,
         max_message_bytes=settings.body_bytes,
+        engine=engine,
         tls=tls,
         reuse_port=settings.workers > 1,
     )

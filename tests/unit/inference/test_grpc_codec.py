@@ -233,10 +233,10 @@ def test_a_parameter_of_no_kind_is_named() -> None:
 
 
 def test_heads_kept_are_bounded() -> None:
-    codec._head.cache_clear()
+    codec.head.cache_clear()
     for rows in range(1_000):
         codec.to_bytes(answer(Tensor("y", "FP32", (rows,), np.zeros(rows, np.float32))))
-    assert codec._head.cache_info().currsize == codec._HEADS
+    assert codec.head.cache_info().currsize == codec._HEADS
 
 
 def test_a_message_of_a_stream_holds_the_answer_or_the_error() -> None:

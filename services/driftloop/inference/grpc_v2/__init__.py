@@ -1,1 +1,1 @@
-"""The Open Inference Protocol V2 over gRPC; the only package that imports grpc and protobuf."""
+"""The Open Inference Protocol V2 over gRPC; the only package that imports protobuf for it."""

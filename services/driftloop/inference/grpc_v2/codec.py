@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from driftloop.contracts.errors import InvalidInput
 from driftloop.inference.grpc_v2.schema import CLASSES
 from driftloop.inference.v2.messages import InferRequest, InferResponse, Tensor, Wanted
+from driftloop.modelspec.contract import MOST_ID
 
 CONTENTS: Final = {
     "BOOL": "bool_contents",
@@ -31,6 +32,7 @@ _INFER_REQUEST: Final = CLASSES["ModelInferRequest"]
 _INT64_MAX: Final = 2**63 - 1
 _LENGTH: Final = struct.Struct("<I")
 _HEADS: Final = 256
+_SMALL: Final = [bytes((value,)) for value in range(128)]
 _ID: Final = b"\x1a"  # field 3 of ModelInferResponse, with a length
 _RAW: Final = b"\x32"  # field 6 of ModelInferResponse, with a length
 
@@ -58,6 +60,11 @@ def to_request(raw: bytes, deadline: float = 0.0) -> InferRequest:
         message = _INFER_REQUEST.FromString(raw)
     except DecodeError:
         message = parse("ModelInferRequest", raw)
+    if len(message.id) > MOST_ID:
+        raise InvalidInput(
+            f"id: {message.id[:40]!r}... has {len(message.id)} characters; "
+            f"accepted: at most {MOST_ID}"
+        )
     buffers = message.raw_input_contents
     inputs = _raw_inputs(message.inputs, buffers) if buffers else _typed_inputs(message.inputs)
     outputs = message.outputs
@@ -178,24 +185,24 @@ def to_bytes(answer: InferResponse) -> bytes:
     """
     outputs = answer.outputs
     parts = [
-        _head(answer.model_name, answer.model_version, *[output[:3] for output in outputs]),
+        head(answer.model_name, answer.model_version, *[output[:3] for output in outputs]),
     ]
     if answer.id:
         text = answer.id.encode()
-        parts += (_ID, _varint(len(text)), text)
+        parts += (_ID, varint(len(text)), text)
     if answer.parameters:
         parts.append(_written(answer.parameters))
     for output in outputs:
         data = output.data
         raw = _texts(data) if isinstance(data, list) else data.tobytes()
         size = len(raw)
-        parts += (_RAW, bytes((size,)) if size < 128 else _varint(size), raw)
+        parts += (_RAW, varint(size), raw)
     return b"".join(parts)
 
 
 def to_stream_bytes(answer: bytes) -> bytes:
     """A `ModelStreamInferResponse` around a written `ModelInferResponse`."""
-    return b"".join((b"\x12", _varint(len(answer)), answer))
+    return b"".join((b"\x12", varint(len(answer)), answer))
 
 
 def to_stream_error(text: str, request_id: str) -> bytes:
@@ -206,7 +213,7 @@ def to_stream_error(text: str, request_id: str) -> bytes:
 
 
 @functools.lru_cache(maxsize=_HEADS)
-def _head(model: str, version: str, *outputs: tuple[str, str, tuple[int, ...]]) -> bytes:
+def head(model: str, version: str, *outputs: tuple[str, str, tuple[int, ...]]) -> bytes:
     """The fields of an answer that name the model, its version and the outputs."""
     message = CLASSES["ModelInferResponse"](model_name=model, model_version=version)
     for name, datatype, shape in outputs:
@@ -256,8 +263,10 @@ def _with_lengths(values: Sequence[Any]) -> Iterable[bytes]:
         yield text
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
     """A whole number from 0 in base 128, as protobuf writes lengths."""
+    if value < 128:
+        return _SMALL[value]
     made = bytearray()
     while value > 127:
         made.append(value & 127 | 128)

@@ -1,25 +1,31 @@
-"""The gRPC server: address, options, TLS, start and stop."""
+"""The gRPC server: address, TLS, start and stop."""
 
-from typing import Any, Final
+import asyncio
+import socket
+from typing import Final
 
-import grpc.aio
-
-from driftloop.inference.grpc_v2.aio import Handlers
+from driftloop.inference.core.engine import Engine
 from driftloop.inference.grpc_v2.asked import Core
-from driftloop.inference.grpc_v2.schema import SERVICE
-from driftloop.inference.grpc_v2.tls import Tls
+from driftloop.inference.grpc_v2.h2.calls import CoreCalls
+from driftloop.inference.grpc_v2.h2.connection import Connection
+from driftloop.inference.grpc_v2.h2.limits import Limits
+from driftloop.inference.grpc_v2.h2.pool import Pool
+from driftloop.inference.grpc_v2.tls import Tls, context
+from driftloop.inference.grpc_v2.usual import Usual
 
-CALLS_A_CONNECTION: Final = 1_024
-"""Calls of one connection under way; HTTP/2 makes the client wait with further ones."""
+__all__ = ["GrpcServer", "Limits", "Tls"]
 
-__all__ = ["GrpcServer", "Tls"]
+BACKLOG: Final = 1_024
+HANDSHAKE_SECONDS: Final = 10.0
 
 
 class GrpcServer:
     """The Open Inference Protocol V2 over gRPC, in the event loop that starts it.
 
-    `max_message_bytes` bounds one request; a larger one is refused as RESOURCE_EXHAUSTED. With
-    `reuse_port` other processes may listen on the same port, and the kernel spreads connections.
+    `max_message_bytes` bounds one request; a larger one is refused as RESOURCE_EXHAUSTED. All
+    bounds can be given as `limits`. With `engine` the usual requests go straight to their lane.
+    With `reuse_port` other processes may listen on the same port, and the kernel spreads
+    connections.
     """
 
     def __init__(
@@ -28,7 +34,9 @@ class GrpcServer:
         host: str,
         port: int,
         *,
-        max_message_bytes: int,
+        max_message_bytes: int = 8 << 20,
+        limits: Limits | None = None,
+        engine: Engine | None = None,
         tls: Tls | None = None,
         reuse_port: bool = False,
     ) -> None:
@@ -37,39 +45,42 @@ class GrpcServer:
         self._core = core
         self._host = host
         self._tls = tls
-        self._options = (
-            ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.max_concurrent_streams", CALLS_A_CONNECTION),
-            ("grpc.so_reuseport", int(reuse_port)),
-        )
-        self._server: Any = None
+        self._reuse_port = reuse_port
+        self._limits = limits or Limits(max_message_bytes)
+        self._usual = Usual(engine) if engine is not None else None
+        self._pool: Pool | None = None
+        self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
         """Bind and listen; raises `OSError` naming the address when that fails."""
-        server = grpc.aio.server(options=self._options)
-        handlers = Handlers(self._core).by_name()
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        address = f"{host}:{self.port}"
-        try:
-            self.port = self._bind(server, address)
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {address} (gRPC): {error}") from error
-        await server.start()
-        self._server = server
-
-    def _bind(self, server: Any, address: str) -> int:
-        """The port bound."""
-        if self._tls is None:
-            return int(server.add_insecure_port(address))
-        key, certificate, ca = self._tls
-        credentials = grpc.ssl_server_credentials(
-            ((key, certificate),), root_certificates=ca, require_client_auth=ca is not None
+        calls = CoreCalls(self._core, self._limits.message_bytes, self._usual)
+        self._pool = pool = Pool(calls, self._limits)
+        secured = context(self._tls) if self._tls is not None else None
+        bound = self._bind()
+        self.port = int(bound.getsockname()[1])
+        self._server = await pool.loop.create_server(
+            lambda: Connection(pool),
+            sock=bound,
+            ssl=secured,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS if secured is not None else None,
         )
-        return int(server.add_secure_port(address, credentials))
+
+    def _bind(self) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        try:
+            return socket.create_server(
+                (self._host, self.port), family=family, reuse_port=self._reuse_port, backlog=BACKLOG
+            )
+        except OSError as error:
+            where = f"{self._host}:{self.port}"
+            reason = error.strerror or error
+            raise OSError(f"cannot listen on {where} (gRPC): {reason}") from error
 
     async def stop(self, grace: float) -> None:
         """Refuse new calls, finish those under way within `grace` seconds, end the others."""
         server, self._server = self._server, None
-        if server is not None:
-            await server.stop(grace)
+        if server is None or self._pool is None:
+            return
+        server.close()
+        await self._pool.stop(grace)

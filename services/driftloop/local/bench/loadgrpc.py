@@ -7,10 +7,10 @@ HTTP/2: RFC 9113; header blocks: RFC 7541; gRPC over HTTP/2: its PROTOCOL-HTTP2 
 import asyncio
 import time
 from collections import deque
+from importlib.util import find_spec
 from itertools import cycle
 from typing import Final
 
-import grpc
 import uvloop
 
 from driftloop.contracts.errors import InvalidInput
@@ -147,6 +147,16 @@ class GrpcWindow(Window):
         return b"".join(out)
 
 
+def require() -> None:
+    """Raise `InvalidInput` where the usual client of gRPC, with which answers are compared, and
+    its server, which is the ceiling, are not installed.
+    """
+    if find_spec("grpc") is None:
+        raise InvalidInput(
+            "workload: grpc needs the package grpcio; install it: pip install grpcio"
+        )
+
+
 async def run(job: Job) -> Told:
     """The job over one connection."""
     if job.ask:
@@ -156,6 +166,12 @@ async def run(job: Job) -> Told:
 
 async def _ask(job: Job) -> Told:
     """By the usual client: it tells what went wrong, and that the server speaks gRPC."""
+    try:
+        require()
+    except InvalidInput as error:
+        return Told(error=str(error))
+    import grpc
+
     async with grpc.aio.insecure_channel(job.address) as channel:
         call = channel.unary_unary(METHOD)
         try:

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from driftloop.contracts.errors import InvalidInput
-from driftloop.local.bench import ours, processes, wrk
+from driftloop.local.bench import loadgrpc, ours, processes, wrk
 from driftloop.local.bench.load import Load
 from driftloop.local.bench.models import Fitted, fitted
 from driftloop.local.bench.processes import Meter
@@ -74,6 +74,8 @@ def run_bench(options: Options, tell: Tell) -> list[Result | StressResult]:
         ours.require(workload)
     if any(one.kind == "wrk" or one.name in WITH_WRK for one in workloads):
         wrk.require()
+    if any(one.kind == "grpc" for one in workloads):
+        loadgrpc.require()
     with _interruptible(), tempfile.TemporaryDirectory(prefix="driftloop-bench-") as scratch:
         return _Bench(options, workloads, others, Path(scratch), tell).results()
 

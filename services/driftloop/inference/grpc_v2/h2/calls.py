@@ -1,232 +1,271 @@
-"""gRPC over HTTP/2: the fields and messages of a call, answered by the protocol's core."""
+"""gRPC over HTTP/2: the messages of calls, answered by the protocol's core."""
 
 import asyncio
-import re
-import time
-import zlib
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
-from driftloop.contracts.errors import InvalidInput
+from driftloop.contracts.errors import DeadlineExceeded, InvalidInput, Overloaded
+from driftloop.inference.core.meters import METERS
 from driftloop.inference.grpc_v2.answers import WINDOW, ask, stream_message
 from driftloop.inference.grpc_v2.asked import Answer, Core
 from driftloop.inference.grpc_v2.codec import to_bytes, to_request
-from driftloop.inference.grpc_v2.faults import (
-    Status,
-    TooLarge,
-    note,
-    status_of,
-    text_of,
-    trailers_of,
+from driftloop.inference.grpc_v2.faults import TooLarge, note, status_of, text_of, trailers_of
+from driftloop.inference.grpc_v2.h2 import heads
+from driftloop.inference.grpc_v2.h2.heads import ENCODINGS, Head
+from driftloop.inference.grpc_v2.h2.hpack import Fields, literal
+from driftloop.inference.grpc_v2.h2.limits import REFUSED
+from driftloop.inference.grpc_v2.h2.messages import (
+    PREFIX_BYTES,
+    check_size,
+    check_whole,
+    inflated,
+    size_of,
 )
-from driftloop.inference.grpc_v2.h2.connection import Connection
-from driftloop.inference.grpc_v2.h2.hpack import literal
-from driftloop.inference.grpc_v2.h2.streams import Head, Slot, Stream
+from driftloop.inference.grpc_v2.h2.streams import Slot, Stream
 from driftloop.inference.grpc_v2.methods import INFER, STREAM, Methods
 from driftloop.inference.grpc_v2.schema import SERVICE
+from driftloop.inference.grpc_v2.usual import Usual
 from driftloop.inference.v2.messages import InferResponse
-from driftloop.runtime import metrics
 
-PREFIX_BYTES: Final = 5
-_TIMEOUT: Final = re.compile(r"([0-9]{1,8})([HMSmun])", re.ASCII)
-_SECONDS: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
-_ENCODINGS: Final = ("identity", "gzip", "deflate")
-_EXCESS: Final = metrics.counter(
-    "grpc_excess", "gRPC calls refused because too many bytes of requests were unread"
-)
+INFLATE_HERE: Final = 1_024
+"""Bytes of the largest message inflated in the event loop; a larger one goes to a thread."""
+INFLATING: Final = 2
+"""Messages inflated at a time, which bounds the bytes that come of them."""
 
 
 class CoreCalls:
-    """Answers calls by one core. Messages are bounded; answers go out uncompressed."""
+    """Answers calls by one core. Messages are bounded; answers go out uncompressed.
 
-    def __init__(self, core: Core, message_bytes: int) -> None:
+    `usual` takes the most frequent requests a shorter way.
+    """
+
+    def __init__(self, core: Core, message_bytes: int, usual: Usual | None = None) -> None:
         self._core = core
         self._infer_soon = core.infer_soon
+        self._usual = usual
         self._methods = Methods(core)
         self._most = message_bytes
-        self._known = {f"/{SERVICE}/{name}": name for name in (INFER, STREAM, *self._methods.names)}
+        names = (INFER, STREAM, *self._methods.names)
+        self._read_head = heads.reader({f"/{SERVICE}/{name}": name for name in names}, STREAM)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._inflating = asyncio.Semaphore(INFLATING)
 
-    def head(self, fields: dict[str, str]) -> Head:
+    def head(self, fields: Fields) -> Head:
         """What the fields say; a call that cannot be answered has a status."""
-        path = fields.get(":path", "")
-        method = self._known.get(path)
-        encoding = fields.get("grpc-encoding", "identity")
-        if fields.get(":method") != "POST" or not fields.get("content-type", "").startswith(
-            "application/grpc"
-        ):
-            text = f"{path[:80]}: is no call of gRPC; accepted: POST with application/grpc"
-            return Head(status=Status.INVALID_ARGUMENT, text=text)
-        if method is None:
-            return Head(status=Status.UNIMPLEMENTED, text=f"{path[:80]}: there is no such method")
-        if encoding not in _ENCODINGS:
-            text = f"grpc-encoding: {encoding[:40]!r}; accepted: {', '.join(_ENCODINGS)}"
-            return Head(status=Status.UNIMPLEMENTED, text=text)
-        timeout = 0.0
-        if "grpc-timeout" in fields:
-            found = _TIMEOUT.fullmatch(fields["grpc-timeout"])
-            if found is None:
-                text = f"grpc-timeout: {fields['grpc-timeout'][:40]!r}; accepted: as in 250m"
-                return Head(status=Status.INVALID_ARGUMENT, text=text)
-            timeout = max(1e-9, int(found[1]) * _SECONDS[found[2]])
-        return Head(method, timeout, encoding, many=method == STREAM)
+        return self._read_head(fields)
 
-    def whole(self, connection: Connection, stream: Stream, data: bytes) -> None:
+    def whole(self, stream: Stream, data: bytes) -> None:
         """Answer a call with one message."""
-        head = stream.head
-        if head.status:
-            self._refuse_head(connection, stream)
-            return
         try:
+            if stream.head.status:
+                self._refuse_head(stream)
+                return
             size = len(data) - PREFIX_BYTES
             if size < 0 or data[0] or int.from_bytes(data[1:5], "big") != size or size > self._most:
-                raw = self._odd_message(head, data)
-            else:
-                raw = data[PREFIX_BYTES:]
-            deadline = time.perf_counter() + head.timeout if head.timeout else 0.0
-            if head.method == INFER:
-                request = to_request(raw, deadline)
-                self._infer_soon(request, partial(self._answered, connection, stream))
-            else:
-                task = asyncio.create_task(self._answer(connection, stream, raw))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                check_whole(data, self._most, stream.head.encoding)
+                self._plain(stream, data, partial(self._take, stream))
+            elif self._usual is None or not self._usual.take(stream, data):
+                self._take(stream, data[PREFIX_BYTES:])
         except Exception as error:  # a bug: told as INTERNAL and logged
-            self._refuse(connection, stream, error)
+            self.refuse(stream, error)
 
-    def more(self, connection: Connection, stream: Stream) -> None:
+    def more(self, stream: Stream) -> None:
         """Look at the part of a message that is there; answer what is complete of a stream."""
-        if stream.head.status:
-            self._refuse_head(connection, stream)
-        elif not stream.head.many:
-            size = int.from_bytes(stream.data[1:PREFIX_BYTES], "big")
-            if len(stream.data) >= PREFIX_BYTES and size > self._most:
-                self._refuse(connection, stream, self._too_large(size))
-        else:
-            if not stream.deadline and stream.head.timeout:
-                stream.deadline = time.perf_counter() + stream.head.timeout
-            try:
-                self._advance(connection, stream)
-            except Exception as error:  # a bug: told as INTERNAL and logged
-                self._refuse(connection, stream, error)
+        if stream.gone:
+            return
+        try:
+            if stream.head.status:
+                self._refuse_head(stream)
+            elif stream.order is None:
+                check_size(size_of(stream.data), self._most)
+            else:
+                self._advance(stream)
+        except Exception as error:  # a bug: told as INTERNAL and logged
+            self.refuse(stream, error)
 
-    def excess(self, connection: Connection, stream: Stream) -> None:
+    def excess(self, stream: Stream) -> None:
         """Refuse the call whose bytes are one too many."""
-        _EXCESS.inc()
-        self._refuse(connection, stream, self._too_large(len(stream.data)))
+        size = len(stream.data)
+        if size > stream.intake.first_window:
+            check = TooLarge(f"body: {size} bytes are too many; accepted: at most {self._most}")
+            self.refuse(stream, check)
+            return
+        REFUSED.labels("unread").inc()
+        self.refuse(stream, Overloaded("server: too many bytes of requests wait; try again later"))
 
-    def _answered(self, connection: Connection, stream: Stream, answer: Answer) -> None:
-        if isinstance(answer, InferResponse):
+    def late(self, stream: Stream) -> None:
+        """Tell that the deadline has passed, whatever else was to be said."""
+        REFUSED.labels("deadline").inc()
+        stream.intake.writer.forget(stream)
+        text = f"{stream.head.method}: the deadline of {stream.head.timeout:g} s has passed"
+        self.refuse(stream, DeadlineExceeded(text))
+
+    def slow(self, stream: Stream) -> None:
+        """Tell that the rest of the request has not come."""
+        REFUSED.labels("slow").inc()
+        self.refuse(stream, DeadlineExceeded("body: is not whole after all this time"))
+
+    def refuse(self, stream: Stream, error: BaseException) -> None:
+        """End a call with an error."""
+        note(stream.head.method, error)
+        if stream.head.method == INFER and isinstance(error, Exception):
+            METERS.refused(error)
+        extra = trailers_of(error)
+        self._end(stream, status_of(error), text_of(error), extra)
+
+    def _take(self, stream: Stream, raw: bytes) -> None:
+        """Hand a whole message to the core."""
+        if stream.gone:
+            return
+        if stream.head.method == INFER:
+            request = to_request(raw, stream.deadline)
+            if self._usual is not None:
+                self._usual.learn(request, raw)
+            stream.held += 1
             try:
-                self._send(connection, stream, to_bytes(answer))
-                return
-            except Exception as error:  # a bug: told as INTERNAL and logged
-                answer = error
-        self._refuse(connection, stream, answer)
+                self._infer_soon(request, partial(self._answered, stream))
+            except BaseException:
+                stream.held -= 1
+                raise
+        else:
+            self._soon(self._answer(stream, raw))
 
-    async def _answer(self, connection: Connection, stream: Stream, raw: bytes) -> None:
+    def _answered(self, stream: Stream, answer: Answer) -> None:
+        if not stream.held:
+            return  # told already
+        stream.held -= 1
+        if stream.gone:
+            stream.intake.closed(stream)
+        elif isinstance(answer, InferResponse):
+            try:
+                stream.intake.writer.whole(stream, to_bytes(answer))
+            except Exception as error:  # a bug: told as INTERNAL and logged
+                self.refuse(stream, error)
+        else:
+            self.refuse(stream, answer)
+
+    async def _answer(self, stream: Stream, raw: bytes) -> None:
+        """Answer one of the other methods."""
+        stream.held += 1
+        answer: bytes | Exception
         try:
             answer = await self._methods.answer(stream.head.method, raw)
         except Exception as error:  # a bug: told as INTERNAL and logged
-            self._refuse(connection, stream, error)
+            answer = error
+        stream.held -= 1
+        if isinstance(answer, Exception):
+            self.refuse(stream, answer)
+        elif stream.gone:
+            stream.intake.closed(stream)
         else:
-            self._send(connection, stream, answer)
+            try:
+                stream.intake.writer.whole(stream, answer)
+            except TooLarge as error:
+                self.refuse(stream, error)
 
-    def _send(self, connection: Connection, stream: Stream, answer: bytes) -> None:
-        if stream.gone:
-            connection.closed(stream)
-        else:
-            connection.writer.whole(stream, answer)
-
-    def _advance(self, connection: Connection, stream: Stream) -> None:
+    def _advance(self, stream: Stream) -> None:
         """Hand complete messages of a stream to the core, as many as the window lets."""
-        while len(stream.order) < WINDOW and not stream.backlog and not stream.gone:
+        order = stream.order
+        while order is not None and len(order) < WINDOW and not stream.backlog and not stream.gone:
             data = stream.data
-            size = int.from_bytes(data[1:PREFIX_BYTES], "big")
-            if len(data) >= PREFIX_BYTES and size > self._most:
-                raise self._too_large(size)
-            if len(data) < PREFIX_BYTES + size or not data:
+            size = size_of(data)
+            check_size(size, self._most)
+            if len(data) < PREFIX_BYTES + size:
                 break
-            raw = bytes(data[: PREFIX_BYTES + size])
-            connection.handed_on(stream, len(raw))
-            raw = self._odd_message(stream.head, raw) if raw[0] else raw[PREFIX_BYTES:]
-            self._begin(connection, stream, raw)
-        if stream.ended and not stream.order and not stream.gone and stream.trailers is None:
+            raw = stream.intake.handed_on(stream, PREFIX_BYTES + size)
+            check_whole(raw, self._most, stream.head.encoding)
+            slot = Slot()
+            order.append(slot)
+            self._plain(stream, raw, partial(self._ask, stream, slot))
+        if stream.gone or stream.backlog or order or stream.trailers is not None:
+            return
+        if stream.ended:
             if stream.data:
                 raise InvalidInput("body: ends within a message; accepted: whole messages")
-            connection.writer.end(stream)
+            stream.intake.writer.end(stream)
 
-    def _begin(self, connection: Connection, stream: Stream, raw: bytes) -> None:
-        slot = Slot()
-        stream.order.append(slot)
-
+    def _ask(self, stream: Stream, slot: Slot, raw: bytes) -> None:
         def done(answer: Answer) -> None:
+            if slot.answer is not None:
+                return  # told already
             slot.answer = answer
+            stream.held -= 1
             if slot.asked:  # not within the call of `ask`
-                self._deliver(connection, stream)
-                self.more(connection, stream)
+                self._deliver(stream)
+                self.more(stream)
 
+        stream.held += 1
         slot.id = ask(self._core, raw, stream.deadline, done)
         slot.asked = True
-        self._deliver(connection, stream)
+        self._deliver(stream)
 
-    def _deliver(self, connection: Connection, stream: Stream) -> None:
+    def _deliver(self, stream: Stream) -> None:
         """Send the answers whose turn it is."""
+        if stream.gone:
+            stream.intake.closed(stream)
+            return
         order = stream.order
-        while order and order[0].asked and order[0].answer is not None:
-            slot = order.popleft()
-            if slot.answer is not None and not stream.gone and stream.trailers is None:
-                connection.writer.message(stream, stream_message(slot.id, slot.answer))
-        if stream.gone and not order:
-            connection.closed(stream)
-
-    def _odd_message(self, head: Head, data: bytes) -> bytes:
-        """A message that is compressed, too large, or not one message; raises what is wrong."""
-        size = int.from_bytes(data[1:PREFIX_BYTES], "big")
-        if len(data) >= PREFIX_BYTES and size > self._most:
-            raise self._too_large(size)
-        if len(data) != PREFIX_BYTES + size:
-            raise InvalidInput(f"body: its {len(data)} bytes are not one message; accepted: one")
-        if data[0] == 0:
-            return data[PREFIX_BYTES:]
-        if data[0] != 1 or head.encoding == "identity":
-            raise InvalidInput("body: its compression is not named; accepted: grpc-encoding gzip")
         try:
-            inflater = zlib.decompressobj(wbits=47)  # gzip or zlib, as its first bytes say
-            made = inflater.decompress(data[PREFIX_BYTES:], self._most + 1)
-        except zlib.error as error:
-            raise InvalidInput(f"body: is not {head.encoding}: {error}") from error
-        if len(made) > self._most:
-            raise self._too_large(len(made))
-        if not inflater.eof:
-            raise InvalidInput(f"body: its {head.encoding} ends too early")
-        return made
+            while order and order[0].asked and order[0].answer is not None:
+                slot = order.popleft()
+                if slot.answer is not None and stream.trailers is None:
+                    stream.intake.writer.message(stream, stream_message(slot.id, slot.answer))
+        except TooLarge as error:
+            self.refuse(stream, error)
 
-    def _too_large(self, size: int) -> TooLarge:
-        return TooLarge(f"body: {size} bytes are too many; accepted: at most {self._most}")
+    def _plain(self, stream: Stream, data: bytes, then: Callable[[bytes], None]) -> None:
+        """Hand on what a message holds, now or when it is inflated."""
+        if not data[0]:
+            then(data[PREFIX_BYTES:])
+        elif len(data) <= INFLATE_HERE:
+            then(inflated(data, self._most, stream.head.encoding))
+        else:
+            stream.intake.hold(len(data))
+            stream.held += 1
+            self._soon(self._inflate(stream, data, then))
+            if stream.intake.overfull:
+                self.excess(stream)
 
-    def _refuse_head(self, connection: Connection, stream: Stream) -> None:
+    async def _inflate(self, stream: Stream, data: bytes, then: Callable[[bytes], None]) -> None:
+        intake, encoding = stream.intake, stream.head.encoding
+        try:
+            async with self._inflating:
+                if not stream.gone:
+                    raw = await asyncio.to_thread(inflated, data, self._most, encoding)
+                    then(raw)
+                    if stream.order is not None:
+                        self.more(stream)
+        except Exception as error:  # a bug: told as INTERNAL and logged
+            self.refuse(stream, error)
+        finally:
+            intake.hold(-len(data))
+            stream.held -= 1
+            if stream.gone:
+                intake.closed(stream)
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _refuse_head(self, stream: Stream) -> None:
         head = stream.head
-        self._end(connection, stream, head.status, head.text)
-
-    def _refuse(self, connection: Connection, stream: Stream, error: BaseException) -> None:
-        note(stream.head.method, error)
-        extra = trailers_of(error)
-        self._end(connection, stream, status_of(error), text_of(error), extra)
+        REFUSED.labels(head.reason).inc()
+        if head.http != 200:
+            stream.intake.writer.deny(stream, head.http)
+            return
+        extra = (("grpc-accept-encoding", ",".join(ENCODINGS)),)
+        self._end(stream, head.status, head.text, extra if head.reason == "encoding" else ())
 
     def _end(
-        self,
-        connection: Connection,
-        stream: Stream,
-        status: int,
-        text: str,
-        extra: tuple[tuple[str, str], ...] = (),
+        self, stream: Stream, status: int, text: str, extra: tuple[tuple[str, str], ...] = ()
     ) -> None:
         if stream.gone:
-            connection.closed(stream)
+            stream.intake.closed(stream)
             return
         fields = literal("grpc-status", str(int(status))) + literal("grpc-message", _percent(text))
-        connection.writer.refuse(stream, fields + b"".join(literal(*one) for one in extra))
+        stream.intake.writer.refuse(stream, fields + b"".join(literal(*one) for one in extra))
 
 
 def _percent(text: str) -> str:

@@ -10,6 +10,7 @@ HEAD_BYTES: Final = 9
 DEFAULT_WINDOW: Final = 65_535
 DEFAULT_FRAME: Final = 16_384
 MOST_WINDOW: Final = 2**31 - 1
+LARGEST_FRAME: Final = 2**24 - 1
 
 
 class Kind:
@@ -17,6 +18,7 @@ class Kind:
 
     DATA: Final = 0
     HEADERS: Final = 1
+    PRIORITY: Final = 2
     RST_STREAM: Final = 3
     SETTINGS: Final = 4
     PUSH_PROMISE: Final = 5
@@ -30,6 +32,7 @@ class Flag:
     """Frame flags; ACK has the same bit as END_STREAM."""
 
     END_STREAM: Final = 1
+    ACK: Final = 1
     END_HEADERS: Final = 4
     PADDED: Final = 8
     PRIORITY: Final = 32
@@ -39,6 +42,7 @@ class Setting(IntEnum):
     """Settings that are read or sent."""
 
     HEADER_TABLE_SIZE = 1
+    ENABLE_PUSH = 2
     MAX_CONCURRENT_STREAMS = 3
     INITIAL_WINDOW_SIZE = 4
     MAX_FRAME_SIZE = 5
@@ -85,8 +89,38 @@ def settings(values: dict[Setting, int]) -> bytes:
     return frame(Kind.SETTINGS, 0, 0, b"".join(parts))
 
 
+def read_settings(payload: bytes) -> list[tuple[int, int]]:
+    """The settings of a SETTINGS frame, in their order, those that are not known among them.
+
+    Raises `PeerFault` for a value that section 6.5.2 forbids.
+    """
+    if len(payload) % 6:
+        raise PeerFault(Code.FRAME_SIZE_ERROR, "settings are not 6 bytes each")
+    found = list(struct.iter_unpack(">HI", payload))
+    for key, value in found:
+        if key == Setting.ENABLE_PUSH and value > 1:
+            raise PeerFault(Code.PROTOCOL_ERROR, f"ENABLE_PUSH is {value}")
+        if key == Setting.INITIAL_WINDOW_SIZE and value > MOST_WINDOW:
+            raise PeerFault(Code.FLOW_CONTROL_ERROR, "the first window is too large")
+        if key == Setting.MAX_FRAME_SIZE and not DEFAULT_FRAME <= value <= LARGEST_FRAME:
+            raise PeerFault(Code.PROTOCOL_ERROR, f"MAX_FRAME_SIZE is {value}")
+    return found
+
+
 def unpadded(payload: bytes) -> bytes:
     """What a padded frame holds."""
     if not payload or payload[0] >= len(payload):
         raise PeerFault(Code.PROTOCOL_ERROR, "a frame has more padding than bytes")
     return payload[1 : len(payload) - payload[0]]
+
+
+def sized(payload: bytes, size: int, what: str) -> None:
+    """Raise `PeerFault` unless the payload has the one size that its frame type has."""
+    if len(payload) != size:
+        raise PeerFault(Code.FRAME_SIZE_ERROR, f"{what} of {len(payload)} bytes; accepted: {size}")
+
+
+def of_all(stream: int, what: str) -> None:
+    """Raise `PeerFault` for a frame about the whole connection that names a stream."""
+    if stream:
+        raise PeerFault(Code.PROTOCOL_ERROR, f"{what} belongs to no single stream")

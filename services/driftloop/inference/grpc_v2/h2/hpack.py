@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from driftloop.inference.grpc_v2.h2.huffman import HpackError, unpacked
+
 TABLE_BYTES: Final = 4_096
 """Size of the dynamic table, as the standard sets it where nothing else is agreed on."""
 MOST_FIELDS: Final = 256
@@ -30,47 +32,19 @@ _NAMES: Final = (
 STATIC: Final = (*_PSEUDO, *[(name, "") for name in _NAMES.split()])
 """The static table (appendix A); its first entry has the index 1."""
 
-_LENGTHS: Final = (
-    "ISXXXXXXXTZXXZXXXXXXXXZXXXXXXXXXBFFHIBDGFFDGDBBBAAABBBBBBBCDKBHFIBCCCCCCCCCCCCCCCCCCCC"
-    "CCDCDIOIJBKABABABBBACCBBBABCBAABCCCCCKGJIXPRPPRRRSRSSSSSTSTTRSTSSSSQRSRSSTRQPRRSSQSRRT"
-    "QRSSQQRQSRSSPRRRSRRSVVPORSRUVVVWWVTUOQVWWVWTQQVVXWWWPTPQRQQSRRUUTTVSVWVVWWWWWXWWWWWVZ"
-)
-"""Bits of the code of each byte and of the end (appendix B): A is 5, B is 6, and so on to Z, 30."""
 
-
-def _codes() -> dict[tuple[int, int], int]:
-    """(bits, code) to byte: codes count up in the order of their length, then of the byte."""
-    made: dict[tuple[int, int], int] = {}
-    code = bits = 0
-    for byte in sorted(range(len(_LENGTHS)), key=lambda byte: (_LENGTHS[byte], byte)):
-        length = ord(_LENGTHS[byte]) - ord("A") + 5
-        code <<= length - bits
-        bits = length
-        made[bits, code] = byte
-        code += 1
-    return made
-
-
-_CODES: Final = _codes()
-_END: Final = 256
-
-
-class HpackError(Exception):
-    """A header block that is not to be read; the connection cannot go on."""
+Fields = list[tuple[str, str]]
 
 
 class Decoder:
-    """Header blocks of one connection, in their order.
-
-    Repeated names are kept with their last value: gRPC reads none that may repeat.
-    """
+    """Header blocks of one connection, in their order."""
 
     def __init__(self) -> None:
-        self._table: list[tuple[str, str]] = []
+        self._table: Fields = []
         self._size = 0
         self._limit = TABLE_BYTES
 
-    def decode(self, block: bytes) -> tuple[dict[str, str], bool]:
+    def decode(self, block: bytes) -> tuple[Fields, bool]:
         """The fields, and whether the same bytes mean the same until the table changes.
 
         Raises `HpackError`.
@@ -80,18 +54,19 @@ class Decoder:
         except IndexError as error:
             raise HpackError("a header block ends too early, or names no entry") from error
 
-    def _decode(self, block: bytes) -> tuple[dict[str, str], bool]:
-        fields: dict[str, str] = {}
-        at = count = 0
+    def _decode(self, block: bytes) -> tuple[Fields, bool]:
+        fields: Fields = []
+        at = 0
         same = True
         while at < len(block):
             first = block[at]
             if first & 0x80:
                 index, at = _integer(block, at, 7)
-                name, value = self._entry(index)
-                fields[name] = value
+                fields.append(self._entry(index))
             elif first & 0xE0 == 0x20:
                 limit, at = _integer(block, at, 5)
+                if fields:
+                    raise HpackError("the table's size changes within a header block")
                 self._resize(limit)
                 same = False
             else:
@@ -99,12 +74,11 @@ class Decoder:
                 index, at = _integer(block, at, 6 if kept else 4)
                 name, at = (self._entry(index)[0], at) if index else _text(block, at)
                 value, at = _text(block, at)
-                fields[name] = value
+                fields.append((name, value))
                 if kept:
                     self._insert(name, value)
                     same = False
-            count += 1
-            if count > MOST_FIELDS:
+            if len(fields) > MOST_FIELDS:
                 raise HpackError(f"a header block has more than {MOST_FIELDS} fields")
         return fields, same
 
@@ -157,25 +131,6 @@ def _text(block: bytes, at: int) -> tuple[str, int]:
         raise HpackError("a text ends after its header block")
     data = block[at:end]
     return (unpacked(data) if packed else data).decode("latin-1"), end
-
-
-def unpacked(data: bytes) -> bytes:
-    """Text in Huffman code as it is (section 5.2); raises `HpackError`."""
-    made = bytearray()
-    code = bits = 0
-    for byte in data:
-        for shift in range(7, -1, -1):
-            code = code << 1 | byte >> shift & 1
-            bits += 1
-            found = _CODES.get((bits, code))
-            if found is not None:
-                if found == _END:
-                    raise HpackError("a text holds the code of the end")
-                made.append(found)
-                code = bits = 0
-    if bits > 7 or code != (1 << bits) - 1:
-        raise HpackError("a text in Huffman code is not filled up with ones")
-    return bytes(made)
 
 
 def literal(name: str, value: str) -> bytes:

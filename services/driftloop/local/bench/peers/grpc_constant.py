@@ -4,8 +4,12 @@ import asyncio
 import sys
 from pathlib import Path
 
-import grpc
 import uvloop
+
+try:
+    import grpc
+except ModuleNotFoundError:
+    sys.exit("this server needs the package grpcio; install it: pip install grpcio")
 
 SERVICE = "inference.GRPCInferenceService"
 ANSWER = Path(sys.argv[1]).read_bytes()
