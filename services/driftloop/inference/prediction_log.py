@@ -19,7 +19,7 @@ from driftloop.contracts import subjects
 from driftloop.contracts.batches import Matrix
 from driftloop.contracts.errors import Reject, Retry
 from driftloop.contracts.names import new_id
-from driftloop.inference.domain.answered import Backlog, Part, chosen, pieces, warm_up
+from driftloop.inference.domain.answered import Backlog, Ids, Part, chosen, pieces, warm_up
 from driftloop.inference.domain.scored import scored
 from driftloop.inference.settings import InferenceSettings
 from driftloop.inference.shadows import ShadowAnswers, begin, finish
@@ -89,21 +89,21 @@ class PredictionLog:
         champion: Champion,
         matrix: Matrix,
         answers: Matrix,
-        ids: Sequence[str],
+        ids: Sequence[Ids],
         seconds: Sequence[float],
     ) -> None:
         """Take a micro-batch that was answered; returns at once, and raises nothing.
 
         `matrix` is float32 of shape (rows, features), `answers` float32 of (rows, width); they are
-        kept as they are, so nobody may write to them any more. There is one event id and one
-        latency (seconds) a row. Event time is now. Without room all its rows are dropped, counted.
+        kept as they are, so nobody may write to them any more. There is one latency (seconds)
+        for each of `ids`. Event time is now. Without room all its rows are dropped, counted.
         """
         if self._closed:
-            self._drop(model, "closed", len(ids))
+            self._drop(model, "closed", len(matrix))
             return
         key = (model, champion.manifest.version, spec)
         if not self._backlog.add(key, matrix, answers, ids, seconds, int(time.time() * 1000)):
-            self._drop(model, "full", len(ids))
+            self._drop(model, "full", len(matrix))
             return
         if model not in self._watched:
             self._watch(model)
@@ -162,8 +162,8 @@ class PredictionLog:
             try:
                 made = await self._made(part, deadline)
             except Exception:  # whatever is wrong with these rows, the next ones are to be logged
-                log.exception("%s: %d answered rows are not logged", part.model, len(part.ids))
-                self._settle(part, len(part.ids), "failed")
+                log.exception("%s: %d answered rows are not logged", part.model, part.count)
+                self._settle(part, part.count, "failed")
             else:
                 for message, rows in made:
                     self._settle(part, rows, await self._say(message))

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftloop.contracts.batches import EVENT_ID, EVENT_TIME, KEY, LATENCY, matrix_of
-from driftloop.inference.domain.answered import PART_BYTES, Backlog, Part, chosen, pieces
+from driftloop.inference.core.call import row_ids
+from driftloop.inference.domain.answered import (
+    PART_BYTES,
+    Backlog,
+    Ids,
+    Part,
+    chosen,
+    event_ids,
+    pieces,
+)
 from driftloop.modelspec.check import SpecError, check
 from driftloop.modelspec.spec import Shadow
 from tests.support.tiny_models import rows, spec
@@ -79,7 +88,7 @@ def test_a_part_is_cut_when_it_has_its_rows() -> None:
     add(backlog, names(3, 3))
     assert backlog.enough
     add(backlog, names(6, 1))
-    assert [len(part.ids) for part in backlog.take()] == [6, 1]
+    assert [part.count for part in backlog.take()] == [6, 1]
     assert not backlog.enough
 
 
@@ -130,9 +139,9 @@ def test_kept_rows_are_those_waiting_and_settled(
     for count, model, flush in calls:
         kept[model] += count * add(backlog, names(0, count), model=model)
         for part in backlog.take() if flush else ():
-            backlog.settle(part.model, len(part.ids))
+            backlog.settle(part.model, part.count)
             backlog.free(part)
-            settled[part.model] += len(part.ids)
+            settled[part.model] += part.count
         assert {m: n - settled[m] for m, n in kept.items() if n} == backlog.waiting
         assert sum(backlog.waiting.values()) <= 20
 
@@ -155,7 +164,7 @@ def test_a_share_that_is_none_is_told(share: float) -> None:
 
 def test_a_batch_is_halved_until_its_pieces_fit() -> None:
     part = Part("m", 1, SPEC)
-    part.ids, part.seconds, part.times = names(0, 1_000), [0.1] * 1_000, [1]
+    part.ids, part.seconds, part.times = [*names(0, 1_000)], [0.1] * 1_000, [1]
     part.matrices = [rows(1_000)]
     batch = part.rows(part.matrix())
     made = list(pieces(batch, batch.nbytes // 3))
@@ -172,3 +181,19 @@ def test_an_id_that_is_no_unicode_text_costs_no_other_row() -> None:
     batch = part.rows(part.matrix())
     assert batch.column("event_id").to_pylist() == ["good", "\\ud800"]
     batch.validate(full=True)
+
+
+def test_rows_numbered_under_one_id_are_named_as_the_caller_was_told() -> None:
+    rows_of: list[Ids] = ["x", ("call", 3), ("other", 300), "y"]
+    told = ["x", *row_ids("call", 3), *row_ids("other", 300), "y"]
+    assert event_ids(rows_of).to_pylist() == told
+
+
+def test_each_row_of_a_call_has_the_latency_of_the_call() -> None:
+    backlog = Backlog(100, 1 << 20, part_rows=100)
+    matrix = np.zeros((4, 1), dtype=np.float32)
+    assert backlog.add(("m", 1, SPEC), matrix, matrix, [("a", 3), "b"], [0.5, 0.25], at=7)
+    (part,) = backlog.take()
+    batch = part.rows(part.matrix())
+    assert batch.column("event_id").to_pylist() == ["a-0", "a-1", "a-2", "b"]
+    assert batch.column("latency").to_pylist() == [0.5, 0.5, 0.5, 0.25]

@@ -1,7 +1,6 @@
 """The transport-free core: a lane for each model, and the answers they give."""
 
 import asyncio
-import itertools
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -12,6 +11,7 @@ from driftloop.inference.core.call import Answered, Call, CallBack, Served, into
 from driftloop.inference.core.lane import Lane
 from driftloop.inference.core.queue import Bounds
 from driftloop.inference.core.serving import Serving, new_ids
+from driftloop.inference.domain.answered import Ids
 from driftloop.inference.prediction_log import PredictionLog
 
 THREADS: Final = 4
@@ -98,11 +98,23 @@ class Engine:
         if not self._log.room(plan.spec.name, len(matrix)):
             return
         if len(calls) == len(matrix):
-            ids: Sequence[str] = [call.ids[0] if call.ids else call.id for call in calls]
+            ids: Sequence[Ids] = [call.ids[0] if call.ids else call.id for call in calls]
             seconds = [ended - call.began for call in calls]
         else:
-            ids = list(itertools.chain.from_iterable([call.event_ids() for call in calls]))
-            seconds = []
-            for call in calls:
-                seconds += [ended - call.began] * call.rows
+            ids, seconds = several(calls, ended)
         self._log.add(plan.spec.name, plan.spec, served.champion, matrix, answers, ids, seconds)
+
+
+def several(calls: Sequence[Call], ended: float) -> tuple[list[Ids], list[float]]:
+    """Event ids and latencies of calls of several rows: one for each call that has one id."""
+    ids: list[Ids] = []
+    seconds: list[float] = []
+    for call in calls:
+        took = ended - call.began
+        if call.ids:
+            ids += call.ids
+            seconds += [took] * call.rows
+        else:
+            ids.append(call.id if call.rows == 1 else (call.id, call.rows))
+            seconds.append(took)
+    return ids, seconds

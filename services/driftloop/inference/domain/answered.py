@@ -1,12 +1,15 @@
 """Rows answered on request that wait for the log: bounded, and put together a version at a time."""
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from driftloop.contracts.batches import (
     EVENT_ID,
@@ -18,6 +21,8 @@ from driftloop.contracts.batches import (
 )
 from driftloop.modelspec.spec import Spec
 
+Ids = str | tuple[str, int]
+"""The event id of one row, or that of several rows that are numbered under it."""
 PART_BYTES: Final = 4 << 20
 """A part is as large as this at most, and one micro-batch beyond it."""
 ROW_BYTES: Final = 96
@@ -37,8 +42,11 @@ class Part:
     answers: list[Matrix] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
     """When each micro-batch was answered, in milliseconds since 1970 UTC."""
-    ids: list[str] = field(default_factory=list)
+    ids: list[Ids] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    """One for each of `ids`."""
+    count: int = 0
+    """Rows."""
     size: int = 0
     """Bytes in memory, about."""
 
@@ -53,12 +61,15 @@ class Part:
     def rows(self, matrix: Matrix) -> pa.RecordBatch:
         """The rows as a batch, with their latency and without answers; `matrix` is `matrix()`."""
         times = np.repeat(np.array(self.times), [len(given) for given in self.matrices])
+        seconds = np.fromiter(self.seconds, np.float32, len(self.seconds))
+        if len(seconds) != len(matrix):
+            seconds = np.repeat(seconds, [_rows(ids) for ids in self.ids])
         columns = [
-            _texts(self.ids),
+            event_ids(self.ids),
             pa.array(times).view(EVENT_TIME.type),
-            pa.nulls(len(self.ids), KEY.type),
+            pa.nulls(len(matrix), KEY.type),
             matrix_column(matrix),
-            pa.array(np.fromiter(self.seconds, np.float32, len(self.seconds))),
+            pa.array(seconds),
         ]
         features = pa.field("features", columns[3].type)
         schema = pa.schema([EVENT_ID, EVENT_TIME, KEY, features, LATENCY])
@@ -93,7 +104,7 @@ class Backlog:
         key: tuple[str, int, Spec],
         matrix: Matrix,
         answers: Matrix,
-        ids: Sequence[str],
+        ids: Sequence[Ids],
         seconds: Sequence[float],
         at: int,
     ) -> bool:
@@ -101,8 +112,8 @@ class Backlog:
 
         `at` is when it was answered, in milliseconds since 1970 UTC.
         """
-        rows = len(ids)
-        size = matrix.nbytes + answers.nbytes + rows * ROW_BYTES + CALL_BYTES + len("".join(ids))
+        rows = len(matrix)
+        size = matrix.nbytes + answers.nbytes + CALL_BYTES + _size(ids)
         if self._rows + rows > self._most_rows or self._bytes + size > self._most_bytes:
             return False
         model, version, spec = key
@@ -114,12 +125,13 @@ class Backlog:
         part.answers.append(answers)
         part.times.append(at)
         part.ids.extend(ids)
+        part.count += rows
         part.seconds.extend(seconds)
         part.size += size
         self._rows += rows
         self._bytes += size
         self.waiting[model] = self.waiting.get(model, 0) + rows
-        if len(part.ids) >= self._part_rows or part.size >= PART_BYTES:
+        if part.count >= self._part_rows or part.size >= PART_BYTES:
             self._cut.append(self._open.pop(place))
         return True
 
@@ -142,8 +154,8 @@ class Backlog:
 def warm_up() -> None:
     """Make a batch: the first one imports what pyarrow leaves for later, which takes 0.2 s."""
     part = Part("", 0, Spec(name="", task="regression", features=()))
-    part.ids, part.seconds, part.times = [""], [0.0], [0]
-    part.matrices = [np.zeros((1, 1), dtype=np.float32)]
+    part.ids, part.seconds, part.times = ["", ("", 1)], [0.0, 0.0], [0]
+    part.matrices = [np.zeros((2, 1), dtype=np.float32)]
     part.rows(part.matrix())
 
 
@@ -169,6 +181,37 @@ def pieces(batch: pa.RecordBatch, most: int) -> Iterator[pa.RecordBatch]:
 
 def _together(matrices: Sequence[Matrix]) -> Matrix:
     return matrices[0] if len(matrices) == 1 else np.concatenate(matrices)
+
+
+def event_ids(ids: Sequence[Ids]) -> pa.Array:
+    """The event id of each row; rows numbered under one id are named without a loop over them."""
+    pieces: list[pa.Array] = []
+    for kind, group in itertools.groupby(ids, key=type):
+        if kind is tuple:
+            pieces += [_numbered(*given) for given in group if isinstance(given, tuple)]
+        else:
+            pieces.append(_texts([given for given in group if isinstance(given, str)]))
+    return pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)
+
+
+def _numbered(id: str, rows: int) -> pa.Array:
+    """`id-0`, `id-1` and so on, as `core.call.row_ids` tells the caller."""
+    numbers = _numbers(1 << (rows - 1).bit_length() if rows > 1 else 1).slice(0, rows)
+    return pc.binary_join_element_wise(_texts([id])[0], numbers, "-")
+
+
+@lru_cache(maxsize=24)
+def _numbers(most: int) -> pa.Array:
+    return pa.array([str(number) for number in range(most)], EVENT_ID.type)
+
+
+def _rows(ids: Ids) -> int:
+    return ids[1] if isinstance(ids, tuple) else 1
+
+
+def _size(ids: Sequence[Ids]) -> int:
+    """Bytes in memory, about."""
+    return sum(len(i) + ROW_BYTES if isinstance(i, str) else i[1] * ROW_BYTES for i in ids)
 
 
 def _texts(ids: Sequence[str]) -> pa.Array:
