@@ -61,15 +61,6 @@ async def test_no_answer_is_mixed_up_while_the_champion_changes(folder: Path) ->
 
 @needs_wrk
 @pytest.mark.slow
-def test_cold_swaps_load_each_version_anew(folder: Path) -> None:
-    made = stressed("swaps-cold", folder)
-    assert made.problems == []
-    swaps = {line.condition: line for line in made.lines}["swaps"]
-    assert swaps.figures["versions seen"] > 2
-    assert swaps.counts["unloaded"] > 0
-
-
-@pytest.mark.slow
 def test_shadows_that_misbehave_cost_rows_of_theirs_and_no_answer(folder: Path) -> None:
     made = stressed("shadows", folder)
     assert made.problems == []
@@ -80,27 +71,6 @@ def test_shadows_that_misbehave_cost_rows_of_theirs_and_no_answer(folder: Path) 
         dropped = sum(n for what, n in line.counts.items() if what.startswith("rows dropped"))
         assert (dropped > 0) == (name != "no shadow"), f"{name}: {line.counts}"
         assert (line.figures["shadows' peak RSS MB"] > 0) == (name != "no shadow")
-
-
-def test_an_overload_is_answered_with_200_and_503_alone(folder: Path) -> None:
-    made = stressed("overload", folder)
-    assert made.problems == []
-    half, over = made.lines
-    statuses = {what for what in (*half.counts, *over.counts) if what.startswith("status")}
-    assert "status 200" in statuses
-    assert statuses <= {"status 200", "status 503"}
-    assert over.figures["offered/s"] == pytest.approx(20 * half.figures["offered/s"])
-    assert made.totals["capacity, requests/s"] == pytest.approx(2 * half.figures["offered/s"])
-
-
-def test_every_hostile_request_is_refused_and_no_good_one_is(folder: Path) -> None:
-    made = stressed("hostile", folder)
-    assert made.problems == []
-    counts = made.lines[1].counts
-    assert counts["failed"] == counts["mixed up"] == counts["not refused"] == 0
-    refused = {what: n for what, n in counts.items() if ": " in what}
-    assert len(refused) > 10
-    assert all(": 4" in what and n > 0 for what, n in refused.items()), refused
 
 
 Answer = Callable[[int], bytes]

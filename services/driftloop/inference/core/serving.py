@@ -45,6 +45,10 @@ class Serving:
             return None
         return Served(plan, champion)
 
+    def plan(self, model: str) -> Plan | None:
+        """The plan of a model that was asked for before, whether anybody answers or not."""
+        return self._plans.get(model)
+
     async def of(self, model: str, version: int = 0) -> Served:
         """Who answers, read and loaded if need be.
 

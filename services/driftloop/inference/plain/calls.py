@@ -6,10 +6,11 @@ from urllib.parse import parse_qs
 import numpy as np
 
 from driftloop.contracts.batches import Matrix
-from driftloop.contracts.errors import InvalidInput
+from driftloop.contracts.errors import InvalidInput, Retry
 from driftloop.contracts.headers import ARROW
 from driftloop.inference.core.call import Answered, Call, Served
 from driftloop.inference.core.engine import Engine
+from driftloop.inference.core.lane import Lane
 from driftloop.inference.plain.answers import stream, write, write_one
 from driftloop.inference.plain.reading import Form, Reader, reader_of
 
@@ -87,6 +88,23 @@ def read(
     call.body = body
     call.reader = reader
     call.top_k = 0
+
+
+async def served_or_why(
+    engine: Engine, model: str, kind: str, body: bytes, version: int = 0
+) -> tuple[Lane, Served]:
+    """Who answers, read and loaded if need be.
+
+    Where nobody answers yet, a body that is wrong is told first: to try again would not help.
+    """
+    try:
+        return await engine.lane_of(model, version)
+    except Retry:
+        plan = engine.serving.plan(model)
+        if plan is not None:
+            asked = reader_of(plan).thorough(kind, body)
+            plan.check(np.asarray(asked.values, dtype=np.float32).reshape(asked.rows, -1))
+        raise
 
 
 def options(query: bytes) -> Options:

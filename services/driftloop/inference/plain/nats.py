@@ -11,7 +11,7 @@ from driftloop.inference.core.call import Served
 from driftloop.inference.core.engine import Engine
 from driftloop.inference.core.lane import Lane
 from driftloop.inference.core.meters import METERS
-from driftloop.inference.plain.calls import PlainCall, read
+from driftloop.inference.plain.calls import PlainCall, read, served_or_why
 from driftloop.inference.plain.reading import kind_of
 
 SUBJECT: Final = "infer.*"
@@ -85,7 +85,9 @@ class NatsRequests:
         self, model: str, body: bytes, headers: Mapping[str, str] | None, to: str, began: float
     ) -> None:
         try:
-            lane, served = await self._engine.lane_of(model)
+            told = headers.get("content-type", "") if headers else ""
+            kind = kind_of(told, body)
+            lane, served = await served_or_why(self._engine, model, kind, body)
             self._take(lane, served, body, headers, to, began)
         except Exception as error:
             fail(self._responder, to, error)

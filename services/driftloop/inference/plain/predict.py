@@ -11,7 +11,7 @@ from driftloop.inference.core.engine import Engine
 from driftloop.inference.core.lane import Lane
 from driftloop.inference.core.meters import METERS
 from driftloop.inference.explain import Explainer
-from driftloop.inference.plain.calls import Options, PlainCall, options, read
+from driftloop.inference.plain.calls import Options, PlainCall, options, read, served_or_why
 from driftloop.inference.plain.reading import ACCEPTED, JSON, kind_of
 from driftloop.inference.v2.rest import deadline_from
 from driftloop.runtime.http1 import Exchange
@@ -82,7 +82,7 @@ class Predict:
 
     async def _later(self, exchange: Exchange, kind: str, body: bytes, asked: Options) -> None:
         try:
-            lane, served = await self._engine.lane_of(self._model, asked.version)
+            lane, served = await served_or_why(self._engine, self._model, kind, body, asked.version)
             if asked.explain:
                 exchange.json(await self._explained(served, exchange, kind, body, asked))
             else:
