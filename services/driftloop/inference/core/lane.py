@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from itertools import repeat
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -28,15 +28,28 @@ from driftloop.inference.core.call import Call, Served, joined
 from driftloop.inference.core.finite import finite
 from driftloop.inference.core.meters import METERS
 from driftloop.inference.core.queue import Bounds, Queue
+from driftloop.inference.domain.lineup import Answers
 from driftloop.inference.domain.prediction import NoAnswer
 
 log = logging.getLogger(__name__)
 
 INLINE_MICROS: Final = 500.0
-"""A run that is expected to take longer is made in a thread, which costs about a fifth of it."""
+"""A run that is expected to take longer is made in a thread, unless the loop is so busy that the
+answers would wait there longer than the run takes."""
+
+FORGET: Final = 0.99
+"""What is left of a lag after a run that was made in the loop because of it."""
 
 Log = Callable[[Served, Matrix, Matrix, Sequence[Call], float], None]
 """Hears of every run: who answered, the rows, the answers, the calls, and when it was done."""
+
+
+class Ran(NamedTuple):
+    """The answers of a run, and when it began and ended by `time.perf_counter`."""
+
+    answers: Matrix
+    began: float
+    ended: float
 
 
 class Lane:
@@ -59,6 +72,8 @@ class Lane:
         self._threads = threads
         self._loop = asyncio.get_running_loop()
         self.queue = Queue(name, bounds)
+        self._lag = 0.0
+        """Seconds that the last run in a thread waited for the loop to take its answers."""
         self.busy = False
         """Whether calls are on their way."""
 
@@ -160,49 +175,43 @@ class Lane:
 
     def _run(self, served: Served, calls: list[Call], matrix: Matrix) -> bool:
         """Run and answer; whether it goes on in a thread."""
-        began = time.perf_counter()
         session = served.champion.session
-        if session.cost.micros(len(matrix)) < INLINE_MICROS:
-            try:
-                answers = session.run(matrix)
-            except Exception as error:
-                self._failed(served, calls, error)
-            else:
-                self._answer(served, calls, matrix, answers, began)
-            return False
-        self.queue.running = len(matrix)
-        future = self._loop.run_in_executor(self._threads, session.run, matrix)
-        future.add_done_callback(lambda done: self._ran(served, calls, matrix, began, done))
-        return True
+        micros = session.cost.micros(len(matrix))
+        if micros > max(INLINE_MICROS, self._lag * 1e6):
+            self.queue.running = len(matrix)
+            future = self._loop.run_in_executor(self._threads, timed, session, matrix)
+            future.add_done_callback(lambda done: self._ran(served, calls, matrix, done))
+            return True
+        self._lag *= FORGET
+        try:
+            ran = timed(session, matrix)
+        except Exception as error:
+            self._failed(served, calls, error)
+        else:
+            self._answer(served, calls, matrix, ran)
+        return False
 
     def _ran(
         self,
         served: Served,
         calls: list[Call],
         matrix: Matrix,
-        began: float,
-        done: "asyncio.Future[Matrix]",
+        done: "asyncio.Future[Ran]",
     ) -> None:
         self.queue.running = 0
         try:
-            answers = done.result()
+            ran = done.result()
         except (Exception, asyncio.CancelledError) as error:
             self._failed(served, calls, error)
         else:
-            self._answer(served, calls, matrix, answers, began)
+            self._lag = time.perf_counter() - ran.ended
+            self._answer(served, calls, matrix, ran)
         finally:
             self._again()
 
-    def _answer(
-        self,
-        served: Served,
-        calls: list[Call],
-        matrix: Matrix,
-        answers: Matrix,
-        began: float,
-    ) -> None:
-        ran = time.perf_counter()
-        self.queue.took(served.champion.session.cost, len(matrix), ran - began)
+    def _answer(self, served: Served, calls: list[Call], matrix: Matrix, ran: Ran) -> None:
+        answers = ran.answers
+        self.queue.took(served.champion.session.cost, len(matrix), ran.ended - ran.began)
         if not np.isfinite(answers).all():
             calls, matrix, answers, broken = finite(served, calls, matrix, answers)
             for call, error in broken:
@@ -212,7 +221,7 @@ class Lane:
         best = answers.argmax(axis=1).tolist() if served.plan.spec.target.classes else []
         if self._cache is not None:
             keep(self._cache, served, calls, matrix, answers, best)
-        self._tell(served, calls, matrix, answers, best, (began, ran))
+        self._tell(served, calls, matrix, answers, best, (ran.began, ran.ended))
 
     def _tell(
         self,
@@ -268,3 +277,10 @@ class Lane:
 def matrix_of_none(width: int) -> Matrix:
     """No rows."""
     return np.empty((0, width), dtype=np.float32)
+
+
+def timed(session: Answers, matrix: Matrix) -> Ran:
+    """Run a session, here or in a thread, and take the time of the run alone."""
+    began = time.perf_counter()
+    answers = session.run(matrix)
+    return Ran(answers, began, time.perf_counter())
