@@ -58,8 +58,8 @@ class Queue:
 
     @property
     def full(self) -> bool:
-        """Whether another row would be refused."""
-        return self.rows > self.few and self._too_many(self.rows + 1)
+        """Whether there is no room for some rows more: then a request is not even read."""
+        return self.rows > self.few and self._too_many(self.rows + FEW)
 
     def overloaded(self) -> Overloaded:
         """The error for a caller who comes when the queue is full."""

@@ -14,7 +14,7 @@ from driftloop.local.bench import wire
 from driftloop.local.bench.workloads import FEATURES, Encoding
 
 Rows = NDArray[np.float64]
-"""Rows (rows, features) with six decimals, as they stand in JSON."""
+"""Rows (rows, features) of float32 values in all their digits, as they stand in JSON."""
 
 NAMES: Final = tuple(f"f{at}" for at in range(FEATURES))
 HEAD_LENGTH: Final = "Inference-Header-Content-Length"

@@ -1,7 +1,7 @@
 """Fits one model of the bench and keeps it with its rows; run as a process of its own.
 
 `python -m driftloop.local.bench.fit MODEL FOLDER VERSIONS` writes MODEL.onnx, and MODEL.npz with
-`rows` (rows, features) float64 of six decimals and `answers` (rows, classes) of scikit-learn
+`rows` (rows, features) float64, each a float32 in all its digits, and `answers` (rows, classes) of scikit-learn
 itself. VERSIONS are numbers with commas: from 2 on (MODEL-2.onnx) the rows are the same, and what
 is learned is another thing, so that each version answers otherwise.
 """
@@ -59,7 +59,7 @@ def main() -> None:
     # By name, as the trainer finds the estimators of a spec: only this process has scikit-learn.
     datasets = importlib.import_module("sklearn.datasets")
     samples, labels = datasets.make_classification(SAMPLES, FEATURES, random_state=SEED)
-    rows = np.round(samples, 6)
+    rows = samples.astype(np.float32).astype(np.float64)  # as a caller prints float32: all digits
     for version in map(int, sys.argv[3].split(",")):
         _write(model, folder / file_name(model, version), rows, labels_of(rows, labels, version))
 
