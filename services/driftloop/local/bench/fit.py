@@ -2,8 +2,8 @@
 
 `python -m driftloop.local.bench.fit MODEL FOLDER VERSIONS` writes MODEL.onnx, and MODEL.npz with
 `rows` (rows, features) float64, each a float32 in all its digits, and `answers` (rows, classes) of
-scikit-learn itself. VERSIONS are numbers with commas: from 2 on (MODEL-2.onnx) the rows are the same, and what
-is learned is another thing, so that each version answers otherwise.
+scikit-learn itself. VERSIONS are numbers with commas: from 2 on (MODEL-2.onnx) the rows are the
+same, and what is learned is another thing, so that each version answers otherwise.
 """
 
 import importlib
