@@ -12,7 +12,7 @@ class InferenceSettings(Shared, frozen=True, kw_only=True):
 
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     """Processes that answer on the same ports; each has its own models, shadows and bounds."""
-    shadow_seconds: Annotated[float, Meta(gt=0)] = 0.25
+    shadow_seconds: Annotated[float, Meta(gt=0)] = 1.0
     """How long the scoring of a batch waits for a shadow, at most."""
     refresh_seconds: Annotated[float, Meta(gt=0)] = 2.0
     """How often the models' states are read again, events or not."""

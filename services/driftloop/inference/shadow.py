@@ -38,7 +38,7 @@ State = Literal["starting", "up", "down"]
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of a shadow's process: resident memory, and seconds to start, of a run, of pauses.
 
-    Starts and runs may take long, since they come last; the limits are to end what hangs.
+    Starts and runs may take long, since services go first; the limits are to end what hangs.
     """
 
     megabytes: int = 512

@@ -502,7 +502,7 @@ async def test_a_stop_ends_idle_connections_at_once_and_busy_ones_after_the_grac
 async def test_a_bug_ends_its_connection_alone(
     address: Address, other: Peer, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="driftloop")
     async with connected(address) as peer:
         peer.send(call(1))
         await peer.answer()

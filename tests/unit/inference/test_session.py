@@ -129,7 +129,7 @@ def test_without_cuda_a_session_runs_on_the_cpu_and_says_so_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="driftloop")
     sessions._say_fallback.cache_clear()
     for _ in range(2):
         session = Session(classifier().onnx, 3, 2, Options(provider="cuda"))

@@ -1,9 +1,9 @@
-"""The process of one shadow: at the lowest priority, it loads a model and answers matrices.
+"""The process of one shadow: at a low priority, it loads a model and answers matrices.
 
 Started as `python -m driftloop.inference.shadowing.child FD MEGABYTES`: the line to the service,
 and the memory it may use. What is the same for every model, the imports, is done at the priority of
 the service, so that a shadow on a busy machine begins within a second; all that depends on the
-model comes last.
+model gives way to the services.
 """
 
 import contextlib
@@ -23,8 +23,8 @@ from driftloop.inference.shadowing.frames import Header
 
 PR_SET_PDEATHSIG: Final = 1
 SESSION: Final = "driftloop.inference.session"
-LOWEST: Final = 19
-"""The last place on the scale of `nice`."""
+LOWEST: Final = 10
+"""On the scale of `nice`: a tenth of the time of a service where both want it."""
 HEADROOM_MB: Final = 256
 """Over the limit that the service watches: what one run could take before the service looks."""
 
