@@ -9,6 +9,8 @@ from faststream.nats import NatsBroker
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
+from driftloop.bus.wire import wired
+
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5.0
@@ -53,6 +55,7 @@ class Connection:
         except Exception as error:
             why = str(error) or f"no connection within {CONNECT_SECONDS:g} s"
             raise ConnectionError(f"no NATS server answers at {self.url}: {why}") from error
+        self.wire = wired(self.nc)
         self.js: JetStreamContext = self.nc.jetstream(publish_async_max_pending=4_000)
 
     @property

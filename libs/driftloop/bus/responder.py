@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from nats.aio.msg import Msg
@@ -14,10 +15,13 @@ from driftloop.contracts.errors import DriftloopError, Reject
 
 log = logging.getLogger(__name__)
 
-Heard = Callable[[str, bytes, Mapping[str, str] | None, str], None]
+Headers = Mapping[str, str] | None
+Heard = Callable[[str, bytes, Headers, str], None]
 """Subject, payload, headers, and where the answer goes; called in the event loop, never awaited."""
 MOST_ERROR: Final = 65_536
 """Bytes of an error's text."""
+MOST_KEPT: Final = 512
+"""Bytes of headers that are kept, read, for the next request with the same."""
 
 
 class Responder:
@@ -33,11 +37,23 @@ class Responder:
     async def start(self, subject: str, heard: Heard) -> None:
         """Begin to hear requests; one without a place for its answer is left alone."""
 
-        async def on_message(message: Msg) -> None:
-            if message.reply:
-                heard(message.subject, message.data, message.headers, message.reply)
+        def hear(subject: str, data: bytes, headers: Headers, reply: str) -> None:
+            if reply:
+                try:
+                    heard(subject, data, headers, reply)
+                except Exception as error:  # or nothing would be read from this line any more
+                    log.exception("%s: a request could not be heard", subject)
+                    self.fail(reply, error)
 
-        await self._connection.nc.subscribe(subject, queue=self._connection.service, cb=on_message)
+        def direct(subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:
+            hear(subject.decode(), data, headers_of(headers) if headers else None, reply.decode())
+
+        async def queued(message: Msg) -> None:  # what comes before `direct` is in its place
+            hear(message.subject, message.data, message.headers, message.reply)
+
+        nc, queue = self._connection.nc, self._connection.service
+        sub = await nc.subscribe(subject, queue=queue, cb=queued)
+        self._connection.wire.direct[b"%d" % sub._id] = direct
 
     def answer(self, to: str, payload: bytes, content_type: str = "") -> None:
         """Send an answer, with its content type in a header if one is given."""
@@ -85,3 +101,20 @@ def _with_header(to: str, name: str, value: str, payload: bytes) -> bytes:
     head = b"NATS/1.0\r\n%b: %b\r\n\r\n" % (name.encode(), value.encode())
     sizes = len(head), len(head) + len(payload)
     return b"HPUB %b %d %d\r\n%b%b\r\n" % (to.encode(), *sizes, head, payload)
+
+
+def headers_of(block: bytes) -> Mapping[str, str]:
+    """The headers of a block `NATS/1.0`; a name that comes twice has its last value."""
+    return _kept(block) if len(block) <= MOST_KEPT else _read(block)
+
+
+def _read(block: bytes) -> Mapping[str, str]:
+    made: dict[str, str] = {}
+    for line in block.decode("utf-8", "replace").split("\r\n")[1:]:
+        name, colon, value = line.partition(":")
+        if colon:
+            made[name] = value.strip()
+    return made
+
+
+_kept = lru_cache(maxsize=1024)(_read)

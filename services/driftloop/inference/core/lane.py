@@ -176,7 +176,7 @@ class Lane:
     def _run(self, served: Served, calls: list[Call], matrix: Matrix) -> bool:
         """Run and answer; whether it goes on in a thread."""
         session = served.champion.session
-        micros = session.cost.micros(len(matrix))
+        micros = self.queue.expected(session.cost, len(matrix))
         if micros > max(INLINE_MICROS, self._lag * 1e6):
             self.queue.running = len(matrix)
             future = self._loop.run_in_executor(self._threads, timed, session, matrix)

@@ -66,6 +66,10 @@ class Queue:
         wait = min(30.0, max(1.0, self._wait(self.rows)))
         return Overloaded(f"{self._name}: {self.rows} rows wait; try again later", delay=wait)
 
+    def expected(self, cost: Cost, rows: int) -> float:
+        """Microseconds that a run of so many rows is likely to take, as runs have been lately."""
+        return cost.micros(rows) * self._slower
+
     def take(self) -> tuple[list[Call], list[Call]]:
         """The calls of the next run, and those whose deadline has passed."""
         if self.rows <= self._run_rows:

@@ -53,10 +53,10 @@ class Shadows(Scene):
         known = {fault: [number] for number, fault in enumerate(FAULTS, 2)}
         everyone = [number for numbers in known.values() for number in numbers]
         await stage.shadow(known.get(condition, everyone if condition == "all three" else []))
-        before, watch = await stage.counters(), Watch(stage)
+        before, watch = await stage.logged(), Watch(stage)
         task = msgspec.structs.replace(self._job, seconds=self.times.seconds)
         visit = of_tally(await job.run("loadchecked", task, Tally))
-        after = await stage.counters()
+        after = await stage.logged()
         dropped = grown_by("shadow_dropped_rows_total", "reason", before, after)
         ended = grown_by("shadow_processes_ended_total", "reason", before, after)
         memory = {"RSS MB": stage.resident(), "shadows' peak RSS MB": watch.shadows}

@@ -114,6 +114,17 @@ class Stage:
         """What the service has counted."""
         return await read(f"http://{self.host}:{self.port}")
 
+    async def logged(self) -> Counters:
+        """The same, once nothing that was answered waits for the log any more."""
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            found = await self.counters()
+            if not any(value for _, value in found.get("prediction_log_waiting_rows", [])):
+                return found
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.target.name}: rows wait for the log still")
+            await asyncio.sleep(LOOK_SECONDS)
+
     async def warm(self, good: Job, seconds: float) -> None:
         """Load for so long before anything is measured."""
         if seconds > 0:

@@ -1,0 +1,91 @@
+"""Reads what the server sends: nats-py's parser for all that is rare, this one for messages.
+
+nats-py tries each pattern in turn on a buffer that it shortens message by message, reads headers as
+those of a mail, and hands every message to a task through a queue. That costs more than a whole
+prediction. Here a message is split off where it stands, and one for a subscription that wants its
+messages directly is heard at once.
+
+Client protocol: https://docs.nats.io/reference/reference-protocols/nats-protocol
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from nats.aio.client import Client
+from nats.errors import ProtocolError
+from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
+
+Direct = Callable[[bytes, bytes, bytes, bytes], None]
+"""Subject, reply, header block and payload; called in the event loop, and must not raise."""
+MOST_LINE: Final = 1 << 20
+"""Bytes of a line of the server; its `INFO` may name many servers."""
+_MESSAGES: Final = b"MH"
+
+
+class Wire(Parser):
+    """Takes the place of a client's parser; `direct` are the subscriptions heard at once, by id."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client)
+        self.direct: dict[bytes, Direct] = {}
+
+    def reset(self) -> None:
+        """Forget what came over a line that is gone."""
+        super().reset()
+        self._wanted = 0
+        """Bytes from which on there is more to read than there was."""
+
+    async def parse(self, data: bytes = b"") -> None:
+        """Take in what came; raises `ProtocolError`, after which the line is made anew."""
+        kept = self.buf
+        if kept:
+            kept += data
+            if len(kept) < self._wanted:
+                return
+            data = bytes(kept)
+            kept.clear()
+        left, wanted = await self._read(data)
+        if self.buf is kept:  # it is another after a reset: then the rest is of no use
+            kept += memoryview(data)[left:]
+            self._wanted = wanted
+
+    async def _read(self, data: bytes) -> tuple[int, int]:
+        """Read what is complete; where the rest begins, and how long it must become."""
+        at = 0
+        while (end := data.find(b"\r\n", at)) >= 0:
+            start = end + 2
+            if data[at] not in _MESSAGES:
+                await super().parse(data[at:start])
+                at = start
+                continue
+            words = data[at:end].split()
+            headed = words[0] == b"HMSG"
+            try:
+                subject, sid, stop = words[1], words[2], start + int(words[-1])
+                body = start + int(words[-2]) if headed else start
+            except (ValueError, IndexError):
+                raise ProtocolError("nats: malformed MSG") from None
+            if stop + 2 > len(data):
+                return at, stop + 2 - at
+            at = stop + 2
+            reply = words[3] if len(words) == 5 + headed else b""
+            heard = self.direct.get(sid)
+            if heard is not None:
+                heard(subject, reply, data[start:body], data[body:stop])
+            else:
+                headers = data[start:body]
+                await self.nc._process_msg(int(sid), subject, reply, data[body:stop], headers)
+        if len(data) - at > MOST_LINE:
+            raise ProtocolError("nats: a line without an end")
+        return at, 0
+
+
+def wired(client: Client) -> Wire:
+    """Give a connected client, which has no subscription yet, this parser."""
+    before: Parser = client._ps
+    made = Wire(client)
+    if before.state != AWAITING_CONTROL_LINE:
+        raise RuntimeError("nats: the client has subscriptions already")
+    made.buf += before.buf
+    client._ps = made
+    return made
