@@ -1,32 +1,38 @@
 """Arrow IPC streams of the usual kind straight into a matrix, without a look at each column.
 
 Usual is: float32 columns of exactly the features in their order, or one column `features` of lists;
-one batch, nothing missing, uncompressed. The schema of a stream is the same bytes in every request
-of a caller, so it is read once and known again by its bytes.
+one batch, nothing missing, uncompressed. What comes before the numbers is the same bytes in every
+request of a caller with so many rows: it is read once, and known again by its bytes.
 """
 
 import struct
 from typing import Final, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
-from driftloop.contracts.batches import Matrix, matrix_of
+from driftloop.contracts.batches import Matrix
 from driftloop.contracts.ipc import is_compressed
 from driftloop.inference.domain.plan import Plan
 
-MOST_SCHEMAS: Final = 64
-MOST_SCHEMA_BYTES: Final = 65_536
+MOST_KNOWN: Final = 64
+"""Schemas, and kinds of batches (their number of rows, above all), that are known again."""
+MOST_BYTES: Final = 65_536
 _CONTINUATION: Final = b"\xff\xff\xff\xff"
 _END: Final = (b"", _CONTINUATION + b"\0\0\0\0")
 _LENGTH: Final = struct.Struct("<i")
+_FLOAT32: Final = np.dtype("<f4")
 _BAD: Final = (pa.ArrowException, OSError, ValueError, TypeError, IndexError, struct.error)
 
 
-class _Known(NamedTuple):
-    """A schema, and whether its one column is the matrix."""
+class _Layout(NamedTuple):
+    """Where the numbers lie in the body of a batch."""
 
-    schema: pa.Schema
-    whole: bool
+    shape: tuple[int, int]
+    offset: int
+    strides: tuple[int, int]
+    size: int
+    """Bytes of the body."""
 
 
 class Streams:
@@ -35,31 +41,47 @@ class Streams:
     def __init__(self, plan: Plan) -> None:
         self._names = list(plan.names)
         self._width = plan.width
-        self._schemas: dict[bytes, _Known | None] = {}
+        self._schemas: dict[bytes, pa.Schema | None] = {}
+        self._layouts: dict[tuple[bytes, bytes], _Layout | None] = {}
 
     def read(self, body: bytes) -> Matrix | None:
         """The matrix, shape (rows, features); None for any other stream, good or bad."""
         try:
-            end = _message_end(body, 0)
-            head = body[:end]
-            known = self._schemas[head] if head in self._schemas else self._learn(head)
-            return None if known is None else _matrix(body, end, known)
+            start = _message_end(body, 0)
+            end = _message_end(body, start)
+            key = body[:start], body[start:end]
+            layout = self._layouts[key] if key in self._layouts else self._learn(key, body)
+            if layout is None or body[end + layout.size :] not in _END:
+                return None
+            at = end + layout.offset
+            numbers: Matrix = np.ndarray(layout.shape, _FLOAT32, body, at, layout.strides)
+            return np.ascontiguousarray(numbers)
         except _BAD:
             return None
 
-    def _learn(self, head: bytes) -> _Known | None:
-        if len(head) > MOST_SCHEMA_BYTES:
+    def _learn(self, key: tuple[bytes, bytes], body: bytes) -> _Layout | None:
+        head, metadata = key
+        if len(head) > MOST_BYTES or len(metadata) > MOST_BYTES:
             return None
+        if len(self._schemas) >= MOST_KNOWN:
+            self._schemas.clear()
+        if head not in self._schemas:
+            self._schemas[head] = self._schema(head)
+        schema = self._schemas[head]
+        layout = None if schema is None else _layout(body, len(head), metadata, schema)
+        if len(self._layouts) >= MOST_KNOWN:
+            self._layouts.clear()
+        self._layouts[key] = layout
+        return layout
+
+    def _schema(self, head: bytes) -> pa.Schema | None:
+        """The schema, if it is that of the features."""
         schema = pa.ipc.read_schema(pa.py_buffer(head))
-        whole = schema.names == ["features"] != self._names
-        if whole:
+        if schema.names == ["features"] != self._names:
             fits = schema.types == [pa.list_(pa.float32(), self._width)]
         else:
             fits = schema.names == self._names and set(schema.types) == {pa.float32()}
-        if len(self._schemas) >= MOST_SCHEMAS:
-            self._schemas.clear()
-        self._schemas[head] = known = _Known(schema, whole) if fits else None
-        return known
+        return schema if fits else None
 
 
 def _message_end(body: bytes, start: int) -> int:
@@ -73,19 +95,26 @@ def _message_end(body: bytes, start: int) -> int:
     return end
 
 
-def _matrix(body: bytes, start: int, known: _Known) -> Matrix | None:
-    end = _message_end(body, start)
-    if is_compressed(body[start + 8 : end]):
+def _layout(body: bytes, start: int, metadata: bytes, schema: pa.Schema) -> _Layout | None:
+    """The layout of the batch at `start`; None where something is missing, or nothing is there."""
+    if is_compressed(metadata[8:]):
         return None
     message = pa.ipc.read_message(pa.py_buffer(body)[start:])
-    if message.type != "record batch" or body[end + message.body.size :] not in _END:
+    if message.type != "record batch":
         return None
-    batch = pa.ipc.read_record_batch(message, known.schema)
+    batch = pa.ipc.read_record_batch(message, schema)
     batch.validate(full=True)
-    if batch.num_rows == 0:
+    columns = [c.values if pa.types.is_fixed_size_list(c.type) else c for c in batch.columns]
+    if not batch.num_rows or any(c.null_count for c in (*batch.columns, *columns)):
         return None
-    if not known.whole:
-        made: Matrix = batch.to_tensor(row_major=True).to_numpy()  # raises where a value is null
-        return made
-    column = batch.column(0)
-    return None if column.null_count or column.values.null_count else matrix_of(column)
+    starts = [column.buffers()[-1].address - message.body.address for column in columns]
+    if len(columns) == 1 and columns[0] is not batch.column(0):
+        width = len(columns[0]) // batch.num_rows
+        strides = (4 * width, 4)
+    else:
+        width = len(columns)
+        strides = (4, starts[1] - starts[0] if width > 1 else 4)
+    even = [starts[0] + at * strides[1] for at in range(len(starts))]
+    if starts != even or not 0 <= starts[0] <= message.body.size:  # a copy, as of another order
+        return None
+    return _Layout((batch.num_rows, width), starts[0], strides, message.body.size)

@@ -61,9 +61,10 @@ def versions(name: str, folder: Path, numbers: Sequence[int]) -> list[Fitted]:
 
 
 def place_of(folder: Path) -> Path:
-    """Where the models of these libraries are kept: other versions make other models."""
+    """Where the models are kept: others of these libraries, or of `fit`, make other models."""
     libraries = " ".join(f"{package} {installed(package)}" for package in PACKAGES)
-    return folder / hashlib.sha256(libraries.encode()).hexdigest()[:12]
+    code = Path(__file__).with_name("fit.py").read_bytes()
+    return folder / hashlib.sha256(libraries.encode() + code).hexdigest()[:12]
 
 
 def file_name(model: str, version: int) -> str:
