@@ -1,5 +1,6 @@
 """A usual Arrow stream gives the matrix that pyarrow gives; any other is left to the contract."""
 
+import hypothesis
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -99,6 +100,7 @@ def test_any_other_stream_is_left_alone_before_and_after_it_is_known(what: str) 
     assert reader.read(unusual()[what]) is None
 
 
+@hypothesis.settings(max_examples=500)
 @given(st.integers(0, 2_000), st.integers(0, 255), st.booleans())
 def test_one_changed_byte_never_gives_other_numbers_than_pyarrow(
     at: int, byte: int, known: bool

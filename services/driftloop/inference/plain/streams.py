@@ -41,7 +41,7 @@ class Streams:
     def __init__(self, plan: Plan) -> None:
         self._names = list(plan.names)
         self._width = plan.width
-        self._schemas: dict[bytes, pa.Schema | None] = {}
+        self._schemas: dict[bytes, bool] = {}
         self._layouts: dict[tuple[bytes, bytes], _Layout | None] = {}
 
     def read(self, body: bytes) -> Matrix | None:
@@ -66,22 +66,19 @@ class Streams:
         if len(self._schemas) >= MOST_KNOWN:
             self._schemas.clear()
         if head not in self._schemas:
-            self._schemas[head] = self._schema(head)
-        schema = self._schemas[head]
-        layout = None if schema is None else _layout(body, len(head), metadata, schema)
+            self._schemas[head] = self._fits(head)
+        layout = _layout(body, len(head), metadata) if self._schemas[head] else None
         if len(self._layouts) >= MOST_KNOWN:
             self._layouts.clear()
         self._layouts[key] = layout
         return layout
 
-    def _schema(self, head: bytes) -> pa.Schema | None:
-        """The schema, if it is that of the features."""
+    def _fits(self, head: bytes) -> bool:
+        """Whether a schema is that of the features."""
         schema = pa.ipc.read_schema(pa.py_buffer(head))
         if schema.names == ["features"] != self._names:
-            fits = schema.types == [pa.list_(pa.float32(), self._width)]
-        else:
-            fits = schema.names == self._names and set(schema.types) == {pa.float32()}
-        return schema if fits else None
+            return bool(schema.types == [pa.list_(pa.float32(), self._width)])
+        return schema.names == self._names and set(schema.types) == {pa.float32()}
 
 
 def _message_end(body: bytes, start: int) -> int:
@@ -95,19 +92,21 @@ def _message_end(body: bytes, start: int) -> int:
     return end
 
 
-def _layout(body: bytes, start: int, metadata: bytes, schema: pa.Schema) -> _Layout | None:
+def _layout(body: bytes, start: int, metadata: bytes) -> _Layout | None:
     """The layout of the batch at `start`; None where something is missing, or nothing is there."""
     if is_compressed(metadata[8:]):
         return None
-    message = pa.ipc.read_message(pa.py_buffer(body)[start:])
+    whole = pa.py_buffer(body)
+    message = pa.ipc.read_message(whole[start:])
     if message.type != "record batch":
         return None
-    batch = pa.ipc.read_record_batch(message, schema)
+    batch = pa.ipc.open_stream(whole).read_next_batch()  # from the first byte: its order may differ
     batch.validate(full=True)
     columns = [c.values if pa.types.is_fixed_size_list(c.type) else c for c in batch.columns]
     if not batch.num_rows or any(c.null_count for c in (*batch.columns, *columns)):
         return None
-    starts = [column.buffers()[-1].address - message.body.address for column in columns]
+    begin = whole.address + start + len(metadata)
+    starts = [column.buffers()[-1].address - begin for column in columns]
     if len(columns) == 1 and columns[0] is not batch.column(0):
         width = len(columns[0]) // batch.num_rows
         strides = (4 * width, 4)
@@ -115,6 +114,6 @@ def _layout(body: bytes, start: int, metadata: bytes, schema: pa.Schema) -> _Lay
         width = len(columns)
         strides = (4, starts[1] - starts[0] if width > 1 else 4)
     even = [starts[0] + at * strides[1] for at in range(len(starts))]
-    if starts != even or not 0 <= starts[0] <= message.body.size:  # a copy, as of another order
+    if starts != even or not 0 <= starts[0] <= message.body.size:  # a copy
         return None
     return _Layout((batch.num_rows, width), starts[0], strides, message.body.size)
