@@ -28,8 +28,8 @@ bench: bench-serve ## Every benchmark
 bench-serve: $(READY) ## Measure inference beside peers; ARGS for `driftloop bench serve`
 	@$(BIN)/driftloop bench serve $(ARGS)
 
-test: $(READY) ## Run every test; those that need Docker skip where there is no engine; ARGS for pytest
-	@$(BIN)/pytest -q -rs $(ARGS)
+test: $(READY) ## Run every test, two at a time; those that need Docker skip without; ARGS for pytest
+	@$(BIN)/pytest -q -rs -n 2 --dist loadfile $(ARGS)
 
 check: $(READY) ## Check format, style, types and import rules
 	@failed=; \

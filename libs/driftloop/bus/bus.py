@@ -134,7 +134,7 @@ class Bus:
         """The registered spec of a model; raises `InvalidName` or `UnknownModel`."""
         found = await self.specs.get(check_model_name(model))
         if found is None:
-            known = ", ".join(await self.specs.keys()) or "none is registered yet"
+            known = ", ".join(await self.specs.known()) or "none is registered yet"
             raise UnknownModel(f"model: {model!r} is not registered; accepted: {known}")
         return found
 

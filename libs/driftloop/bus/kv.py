@@ -40,6 +40,7 @@ class Bucket(Generic[T]):
         self._decode = decode
         self._kv: KeyValue | None = None
         self._cache: dict[str, tuple[float, Entry[T]]] = {}
+        self._keys: tuple[float, list[str]] = (-FRESH_SECONDS, [])
 
     async def read(self, key: str) -> Entry[T]:
         """The value as it is now."""
@@ -97,9 +98,16 @@ class Bucket(Generic[T]):
         with transient(self._name):
             kv = await self._bucket()
             try:
-                return sorted(await kv.keys())
+                found = sorted(await kv.keys())
             except NoKeysError:
-                return []
+                found = []
+        self._keys = (time.monotonic(), found)
+        return found
+
+    async def known(self) -> list[str]:
+        """The same, at most `FRESH_SECONDS` old: to name them costs as much as many reads."""
+        read_at, found = self._keys
+        return found if time.monotonic() - read_at < FRESH_SECONDS else await self.keys()
 
     async def _bucket(self) -> KeyValue:
         if self._kv is None:

@@ -31,7 +31,9 @@ async def wire(settings: InferenceSettings, bus: Bus) -> Wired:
     versions = Versions(bus, artifacts, settings)
     log = PredictionLog(bus, versions, settings)
     serving = Serving(bus, versions)
-    engine = Engine(serving, _bounds(settings), log, settings.cache_mb << 20)
+    engine = Engine(
+        serving, _bounds(settings), log, settings.cache_mb << 20, settings.busy_poll_ms / 1000
+    )
     explainer = Explainer(artifacts)
     v2 = V2(engine, versions, explainer, versions.problem, settings.model_control)
     scoring = Scoring(bus, versions, settings.shadow_seconds)

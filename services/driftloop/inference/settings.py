@@ -35,6 +35,9 @@ class InferenceSettings(Shared, frozen=True, kw_only=True):
     """Milliseconds of work that may wait for one model; what comes on top is refused with 503."""
     run_rows: Annotated[int, Meta(ge=1)] = 8_192
     """Rows of one run of a model, at most, where requests have fewer."""
+    busy_poll_ms: Annotated[float, Meta(ge=0)] = 0.0
+    """Milliseconds after an answer without sleep: lone requests are answered in half the time, and
+    a core is taken all the while; 0 sleeps at once."""
     cache_mb: Annotated[int, Meta(ge=0)] = 0
     """Megabytes for answers to rows asked before, for each model; 0 keeps none."""
     connections: Annotated[int, Meta(ge=1)] = 1_024

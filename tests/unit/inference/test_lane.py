@@ -1,4 +1,5 @@
 import asyncio
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -12,10 +13,10 @@ import pytest
 from driftloop.contracts.errors import DeadlineExceeded, InvalidInput, Overloaded, Retry
 from driftloop.inference.core.call import Answered, Call, CallBack, Served
 from driftloop.inference.core.lane import Lane
-from driftloop.inference.core.queue import FEW, Bounds
+from driftloop.inference.core.queue import FEW, FLOOD_SECONDS, Bounds, Queue
 from driftloop.inference.domain.plan import Plan
 from driftloop.inference.domain.prediction import NoAnswer
-from driftloop.inference.session import Cost
+from driftloop.inference.session import MANY, Cost
 from driftloop.inference.versions import Champion
 from driftloop.modelspec.spec import Registered
 from tests.support.tiny_models import manifest, spec
@@ -52,13 +53,18 @@ class Doubling:
 class Bench:
     """A lane, who answers, and what the lane told."""
 
-    def __init__(self, threads: ThreadPoolExecutor, bounds: Bounds) -> None:
+    def __init__(self, threads: ThreadPoolExecutor, bounds: Bounds, rest: float = math.inf) -> None:
         self.session = Doubling()
         self.served: Served | None = served(self.session)
         self.heard: list[tuple[Any, Any, int]] = []
         self.log: Callable[..., None] = self._heard
         self.lane = Lane(
-            "flights", lambda: self.served, bounds, lambda *args: self.log(*args), threads
+            "flights",
+            lambda: self.served,
+            bounds,
+            lambda *args: self.log(*args),
+            threads,
+            rest=rest,
         )
 
     def _heard(
@@ -131,6 +137,38 @@ async def test_a_lone_call_is_run_in_the_event_loop(bench: Bench) -> None:
     assert not bench.lane.busy
 
 
+async def test_after_a_rest_a_call_is_answered_before_submitting_it_is_over(
+    threads: ThreadPoolExecutor,
+) -> None:
+    bench = Bench(threads, Bounds(queue_rows=100, run_rows=8, queue_seconds=SECONDS), rest=3600.0)
+    lone = bench.ask(row(1.0))
+    assert lone.done()
+    assert not bench.lane.busy
+    others = [bench.ask(row(value)) for value in (2.0, 3.0)]
+    assert not any(other.done() for other in others)
+    assert [(await answer(f)).answers[0, 1] for f in (lone, *others)] == [2.0, 4.0, 6.0]
+    assert bench.session.runs == [1, 2]
+
+
+async def test_a_run_that_has_ended_makes_room_before_the_loop_hears_of_it(
+    threads: ThreadPoolExecutor,
+) -> None:
+    bench = Bench(threads, Bounds(queue_rows=FEW + 2, run_rows=FEW + 1, queue_seconds=SECONDS))
+    bench.session = slow = Doubling(micros=1e6)
+    slow.go.clear()
+    bench.served = served(slow)
+    first = bench.ask(np.ones((FEW + 1, 3), np.float32))
+    await begun(slow)
+    second = bench.ask(np.ones((FEW + 1, 3), np.float32))
+    assert bench.lane.full()
+    slow.go.set()
+    deadline = time.monotonic() + SECONDS
+    while bench.lane.full():  # the loop is not let go in between
+        assert time.monotonic() < deadline
+    assert first.done()
+    assert len((await answer(second)).answers) == FEW + 1
+
+
 async def test_a_bad_call_among_good_ones_is_refused_alone(bench: Bench) -> None:
     good = [bench.ask(row(value)) for value in (1.0, 2.0)]
     missing = bench.ask([float("nan"), 0.0, 0.0])
@@ -189,10 +227,10 @@ async def test_more_rows_than_the_queue_holds_are_refused(bench: Bench) -> None:
     with pytest.raises(Overloaded, match=r"flights: 60 rows wait; try again later"):
         bench.ask(np.zeros((41, 3), np.float32))
     second = bench.ask(np.zeros((40, 3), np.float32))
-    assert bench.lane.full
+    assert bench.lane.full()
     assert bench.lane.overloaded().delay >= 1.0
     assert len((await answer(first)).answers) + len((await answer(second)).answers) == 100
-    assert not bench.lane.full
+    assert not bench.lane.full()
     with pytest.raises(InvalidInput, match=r"rows: 101 in one request; accepted: at most 100"):
         bench.ask(np.zeros((101, 3), np.float32))
 
@@ -201,10 +239,33 @@ async def test_more_time_than_the_queue_has_is_refused(threads: ThreadPoolExecut
     bench = Bench(threads, Bounds(queue_rows=1_000, run_rows=8, queue_seconds=1e-9))
     await answer(bench.ask(row(1.0)))  # now the pace is known
     lone = bench.ask(np.ones((FEW + 1, 3), np.float32))  # it waits for nobody
-    assert bench.lane.full
+    assert bench.lane.full()
     with pytest.raises(Overloaded, match=rf"{FEW + 1} rows wait"):
         bench.ask(row(3.0))
     assert (await answer(lone)).answers[FEW, 1] == 2.0
+
+
+async def test_in_a_flood_less_may_wait_until_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000.0
+    monkeypatch.setattr("driftloop.inference.core.queue.time.perf_counter", lambda: now)
+    cost = Cost(100.0, 100.0 * MANY)
+    queue = Queue("flights", Bounds(queue_rows=100_000, run_rows=8, queue_seconds=0.1))
+    queue.took(cost, 1, 100e-6)
+    queue.add(CallBack(PLAN, np.ones((900, 3), np.float32), 900, "id", 0.0))  # 90 ms of work
+    assert not queue.full
+    queue.overloaded()  # a burst: what fits may still wait
+    assert not queue.full
+    for _ in range(3):
+        now += FLOOD_SECONDS * 0.6
+        queue.overloaded()
+    assert queue.full
+    queue.take()
+    queue.add(CallBack(PLAN, np.ones((100, 3), np.float32), 100, "id", 0.0))  # 10 ms
+    assert not queue.full
+    with pytest.raises(Overloaded):
+        queue.add(CallBack(PLAN, np.ones((200, 3), np.float32), 200, "id", 0.0))
+    now += FLOOD_SECONDS * 1.5
+    queue.add(CallBack(PLAN, np.ones((200, 3), np.float32), 200, "id", 0.0))
 
 
 async def test_a_call_whose_deadline_has_passed_is_refused_and_not_run(bench: Bench) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from driftloop.runtime.http1.answers import CONTINUE
 from driftloop.runtime.http1.codings import inflate
-from driftloop.runtime.http1.exchange import Exchange, fail, hand_on
+from driftloop.runtime.http1.exchange import Exchange, address, fail, hand_on
 from driftloop.runtime.http1.heads import Head
 from driftloop.runtime.http1.intake import Intake
 from driftloop.runtime.http1.refusals import REASONS, REFUSED, Refused
@@ -45,9 +45,11 @@ class Connection(asyncio.Protocol):
         """Greet a client, or turn it away when too many are here."""
         self._transport = cast(asyncio.Transport, transport)
         self.write = self._transport.write
-        self.client = _address(transport.get_extra_info("peername"))
-        self.local = _address(transport.get_extra_info("sockname"))
+        self.client = address(transport.get_extra_info("peername"))
+        self.local = address(transport.get_extra_info("sockname"))
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
+        if self.scheme == "http":  # else uvloop would send an answer only after the next poll
+            self._transport.set_write_buffer_limits(high=0)
         self._idle_since = self._pool.loop.time()
         self._pool.add(self)
 
@@ -294,7 +296,3 @@ class Connection(asyncio.Protocol):
     def _undrain(self) -> None:
         if self._drain is not None and not self._drain.done():
             self._drain.set_result(None)
-
-
-def _address(found: object) -> tuple[str, int] | None:
-    return (str(found[0]), int(found[1])) if isinstance(found, tuple) else None

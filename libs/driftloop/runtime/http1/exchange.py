@@ -217,3 +217,8 @@ def hand_on(exchange: Exchange, body: bytes) -> None:
         exchange.head.take(exchange, body)
     except Exception as error:
         fail(exchange, error)
+
+
+def address(found: object) -> tuple[str, int] | None:
+    """Host and port of what a transport tells of one of its ends; None for any other kind."""
+    return (str(found[0]), int(found[1])) if isinstance(found, tuple) else None

@@ -130,15 +130,27 @@ def one(call: Call) -> Matrix:
 
 def joined(calls: Sequence[Call], width: int) -> Matrix:
     """The rows of all calls, in order; raises `OverflowError` for a number beyond float32."""
-    values = [call.values for call in calls]
-    if len(values) == 1 and not isinstance(values[0], list):
-        return values[0]
-    if set(map(type, values)) == {list}:
-        # A list of Python floats is packed three times as fast as numpy reads it.
-        flat = list(itertools.chain.from_iterable(values))
-        made: Matrix = np.frombuffer(_floats(len(flat)).pack(*flat), dtype=np.float32)
-        return made.reshape(-1, width)
+    numbers = flat(calls)
+    if numbers is not None:
+        return packed(numbers, width)
+    if len(calls) == 1:
+        return one(calls[0])
     return np.concatenate([one(call) for call in calls])
+
+
+def flat(calls: Sequence[Call]) -> list[float] | None:
+    """The numbers of all calls in one list; None if some have theirs in a matrix."""
+    values = [call.values for call in calls]
+    if set(map(type, values)) != {list}:
+        return None
+    return list(itertools.chain.from_iterable(values))
+
+
+def packed(numbers: list[float], width: int) -> Matrix:
+    """Numbers as rows (rows, width); raises `OverflowError` for one beyond float32."""
+    # A list of Python floats is packed three times as fast as numpy reads it.
+    made: Matrix = np.frombuffer(_floats(len(numbers)).pack(*numbers), dtype=np.float32)
+    return made.reshape(-1, width)
 
 
 @lru_cache(maxsize=1024)

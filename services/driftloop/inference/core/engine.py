@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from driftloop.contracts.batches import Matrix
+from driftloop.inference.core.awake import Awake
 from driftloop.inference.core.cache import AnswerCache
 from driftloop.inference.core.call import Answered, Call, CallBack, Served, into
 from driftloop.inference.core.lane import Lane
@@ -22,8 +23,14 @@ class Engine:
     """Takes calls of every protocol to the model they are for."""
 
     def __init__(
-        self, serving: Serving, bounds: Bounds, log: PredictionLog, cache_bytes: int = 0
+        self,
+        serving: Serving,
+        bounds: Bounds,
+        log: PredictionLog,
+        cache_bytes: int = 0,
+        busy_poll: float = 0.0,
     ) -> None:
+        self._awake = Awake(busy_poll) if busy_poll else None
         self._cache_bytes = cache_bytes
         self.serving = serving
         self.ids = new_ids()
@@ -94,6 +101,8 @@ class Engine:
         self, served: Served, matrix: Matrix, answers: Matrix, calls: Sequence[Call], ended: float
     ) -> None:
         """Log what was answered: a row each, with its event id and latency."""
+        if self._awake is not None:
+            self._awake.keep()
         plan = served.plan
         if not self._log.room(plan.spec.name, len(matrix)):
             return

@@ -1,6 +1,8 @@
 """Answers that hold a number that is not finite are no answers."""
 
+import math
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
@@ -10,6 +12,24 @@ from driftloop.inference.domain.prediction import NoAnswer
 from driftloop.inference.domain.scored import infinite_rows
 
 Broken = list[tuple[Call, NoAnswer]]
+
+FEW: Final = 16
+"""So many numbers are looked at one by one: numpy takes as long for them as for hundreds."""
+
+
+def all_finite(answers: Matrix) -> bool:
+    """Whether every answer is a number."""
+    if answers.size <= FEW:
+        return math.isfinite(sum(answers.ravel().tolist()))
+    return bool(np.isfinite(answers).all())
+
+
+def best_of(answers: Matrix) -> list[int]:
+    """The class of each row: the first of those with the highest answer."""
+    if answers.size <= FEW:
+        return [row.index(max(row)) for row in answers.tolist()]
+    best: list[int] = answers.argmax(axis=1).tolist()
+    return best
 
 
 def finite(

@@ -1,8 +1,8 @@
 """The queue of one model: whatever waits when the session is free is one run.
 
-There is no timer. A lone request runs in the turn of the event loop that brought it; under load a
-turn brings many, and they share one run. A run that takes long is made in a thread, and what comes
-meanwhile is the next one.
+There is no timer. A request that comes after a rest runs where it is submitted; under load a turn
+of the event loop brings many, and they share one run. A run that takes long is made in a thread,
+and what comes meanwhile is the next one.
 """
 
 import asyncio
@@ -11,8 +11,9 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from itertools import repeat
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
@@ -23,12 +24,12 @@ from driftloop.contracts.errors import (
     Overloaded,
     Retry,
 )
+from driftloop.inference.core.away import Away, Ran, timed
 from driftloop.inference.core.cache import AnswerCache, keep
-from driftloop.inference.core.call import Call, Served, joined
-from driftloop.inference.core.finite import finite
+from driftloop.inference.core.call import Call, Served, flat, joined, packed
+from driftloop.inference.core.finite import all_finite, best_of, finite
 from driftloop.inference.core.meters import METERS
 from driftloop.inference.core.queue import Bounds, Queue
-from driftloop.inference.domain.lineup import Answers
 from driftloop.inference.domain.prediction import NoAnswer
 
 log = logging.getLogger(__name__)
@@ -37,19 +38,14 @@ INLINE_MICROS: Final = 500.0
 """A run that is expected to take longer is made in a thread, unless the loop is so busy that the
 answers would wait there longer than the run takes."""
 
+REST_SECONDS: Final = 0.001
+"""After so long without an answer a request is taken for a lone one, and runs at once."""
+
 FORGET: Final = 0.99
 """What is left of a lag after a run that was made in the loop because of it."""
 
 Log = Callable[[Served, Matrix, Matrix, Sequence[Call], float], None]
 """Hears of every run: who answered, the rows, the answers, the calls, and when it was done."""
-
-
-class Ran(NamedTuple):
-    """The answers of a run, and when it began and ended by `time.perf_counter`."""
-
-    answers: Matrix
-    began: float
-    ended: float
 
 
 class Lane:
@@ -63,30 +59,41 @@ class Lane:
         heard: Log,
         threads: Executor,
         cache: AnswerCache | None = None,
+        rest: float = REST_SECONDS,
     ) -> None:
         self._cache = cache
+        self._rest = rest
         self._name = name
         self.who = who
         """Who answers now, or None."""
         self._heard = heard
-        self._threads = threads
+        self._away = Away(threads)
         self._loop = asyncio.get_running_loop()
         self.queue = Queue(name, bounds)
         self._lag = 0.0
         """Seconds that the last run in a thread waited for the loop to take its answers."""
+        self._answered = 0.0
+        """When the last answers were given, by `time.perf_counter`."""
         self.busy = False
         """Whether calls are on their way."""
 
     def submit(self, call: Call) -> None:
-        """Queue a call; raises `Overloaded` when the queue is full."""
+        """Queue a call, which may be answered before this returns; raises `Overloaded`."""
         self.queue.add(call)
         if not self.busy:
             self.busy = True
-            self._loop.call_soon(self._turn)
+            if call.queued - self._answered > self._rest:
+                self._turn()
+            else:
+                self._loop.call_soon(self._turn)
 
-    @property
     def full(self) -> bool:
-        """Whether another row would be refused: asked before the trouble of reading a request."""
+        """Whether another row would be refused: asked before the trouble of reading a request.
+
+        If it would, a run may have ended that the loop has not heard of, and it is not any more.
+        """
+        if self.queue.full:
+            self._away.look()
         return self.queue.full
 
     def overloaded(self) -> Overloaded:
@@ -130,11 +137,12 @@ class Lane:
         plan = served.plan
         if not [call for call in calls if call.plan is not plan]:
             try:
-                matrix = joined(calls, plan.width)
+                numbers = flat(calls)
+                matrix = packed(numbers, plan.width) if numbers else joined(calls, plan.width)
             except (OverflowError, struct.error, TypeError, ValueError):
                 pass  # a number does not fit float32, or a call is broken: it is found below
             else:
-                if plan.fits(matrix):
+                if (numbers and plan.takes(numbers)) or plan.fits(matrix):
                     return calls, matrix
         good = [call for call in calls if self._fits(served, call)]
         return good, joined(good, plan.width) if good else matrix_of_none(plan.width)
@@ -179,8 +187,7 @@ class Lane:
         micros = self.queue.expected(session.cost, len(matrix))
         if micros > max(INLINE_MICROS, self._lag * 1e6):
             self.queue.running = len(matrix)
-            future = self._loop.run_in_executor(self._threads, timed, session, matrix)
-            future.add_done_callback(lambda done: self._ran(served, calls, matrix, done))
+            self._away.begin(session, matrix, partial(self._ran, served, calls, matrix))
             return True
         self._lag *= FORGET
         try:
@@ -188,37 +195,33 @@ class Lane:
         except Exception as error:
             self._failed(served, calls, error)
         else:
+            self.queue.took(session.cost, len(matrix), ran.ended - ran.began)
             self._answer(served, calls, matrix, ran)
         return False
 
     def _ran(
-        self,
-        served: Served,
-        calls: list[Call],
-        matrix: Matrix,
-        done: "asyncio.Future[Ran]",
+        self, served: Served, calls: list[Call], matrix: Matrix, ran: Ran | BaseException
     ) -> None:
+        """A run in a thread has ended. The next one begins before these answers are written."""
         self.queue.running = 0
-        try:
-            ran = done.result()
-        except (Exception, asyncio.CancelledError) as error:
-            self._failed(served, calls, error)
-        else:
+        if isinstance(ran, Ran):
             self._lag = time.perf_counter() - ran.ended
+            self.queue.took(served.champion.session.cost, len(matrix), ran.ended - ran.began)
+        self._turn()
+        if isinstance(ran, Ran):
             self._answer(served, calls, matrix, ran)
-        finally:
-            self._again()
+        else:
+            self._failed(served, calls, ran)
 
     def _answer(self, served: Served, calls: list[Call], matrix: Matrix, ran: Ran) -> None:
         answers = ran.answers
-        self.queue.took(served.champion.session.cost, len(matrix), ran.ended - ran.began)
-        if not np.isfinite(answers).all():
+        if not all_finite(answers):
             calls, matrix, answers, broken = finite(served, calls, matrix, answers)
             for call, error in broken:
                 self._refuse_all([call], error)
             if not calls:
                 return
-        best = answers.argmax(axis=1).tolist() if served.plan.spec.target.classes else []
+        best = best_of(answers) if served.plan.spec.target.classes else []
         if self._cache is not None:
             keep(self._cache, served, calls, matrix, answers, best)
         self._tell(served, calls, matrix, answers, best, (ran.began, ran.ended))
@@ -248,7 +251,7 @@ class Lane:
                 except Exception as error:
                     self._not_told(call, error)
                 at = end
-        ended = time.perf_counter()
+        self._answered = ended = time.perf_counter()
         began, ran = times or (ended, ended)
         METERS.ran(calls, began, ran, ended)
         try:
@@ -277,10 +280,3 @@ class Lane:
 def matrix_of_none(width: int) -> Matrix:
     """No rows."""
     return np.empty((0, width), dtype=np.float32)
-
-
-def timed(session: Answers, matrix: Matrix) -> Ran:
-    """Run a session, here or in a thread, and take the time of the run alone."""
-    began = time.perf_counter()
-    answers = session.run(matrix)
-    return Ran(answers, began, time.perf_counter())

@@ -1,11 +1,12 @@
 """What the request path counts: exactly, but summed up outside of the requests' way."""
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, Counter
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -86,9 +87,9 @@ class Meters(Collector):
         ROWS.labels(calls[0].plan.spec.name).inc(sum(call.rows for call in calls))
         RUNS.inc()
 
-    def refused(self, error: Exception) -> None:
-        """A request got an error."""
-        REQUESTS.labels(type(error).__name__).inc()
+    def refused(self, kind: type[Exception]) -> None:
+        """A request got an error of this kind."""
+        _refused(kind.__name__).inc()
 
     def collect(self) -> Iterator[Metric]:
         """The histograms, for `/metrics`."""
@@ -101,6 +102,11 @@ class Meters(Collector):
             buckets, total = its.told()
             family.add_metric([stage], buckets, total)
         yield family
+
+
+@cache
+def _refused(outcome: str) -> Counter:
+    return REQUESTS.labels(outcome)
 
 
 METERS: Final = Meters()

@@ -1,4 +1,9 @@
-"""What waits for one model: bounded in rows, and in the time that running them would take."""
+"""What waits for one model: bounded in rows, and in the time that running them would take.
+
+A burst may fill the queue. When requests are refused for longer, the queue is no buffer any more
+but a delay for everybody, and its bound falls to a part until the flood is over (the idea of CoDel,
+RFC 8289, for servers: Maurer, "Fail at Scale", ACM Queue 13(8), 2015).
+"""
 
 import time
 from collections import deque
@@ -12,6 +17,10 @@ FEW: Final = 64
 """Up to so many rows a queue is never full, whatever the time they take."""
 RUN_MICROS: Final = 10_000.0
 """A run of several calls is to take no longer, so that those behind it wait no longer for it."""
+FLOOD_SECONDS: Final = 0.1
+"""Refusals that go on for longer are no burst; without one for so long the flood is over."""
+FLOOD_SHARE: Final = 0.25
+"""Of the time that may wait, during a flood."""
 SAMPLE: Final = 1_024
 """Rows by which the cost of a row is judged."""
 MOST_SLOWER: Final = 100.0
@@ -42,6 +51,8 @@ class Queue:
         self._slower = 1.0
         """How many times as long as measured at warm-up the last runs took."""
         self._run_rows = bounds.run_rows
+        self._flooded = self._refused = -FLOOD_SECONDS
+        """When the first and the last refusal of this flood were, by `time.perf_counter`."""
         self.running = 0
         """Rows of the run that goes on in a thread."""
 
@@ -63,6 +74,10 @@ class Queue:
 
     def overloaded(self) -> Overloaded:
         """The error for a caller who comes when the queue is full."""
+        now = time.perf_counter()
+        if now - self._refused > FLOOD_SECONDS:
+            self._flooded = now
+        self._refused = now
         wait = min(30.0, max(1.0, self._wait(self.rows)))
         return Overloaded(f"{self._name}: {self.rows} rows wait; try again later", delay=wait)
 
@@ -104,7 +119,15 @@ class Queue:
         return calls
 
     def _too_many(self, rows: int) -> bool:
-        return rows > self._bounds.queue_rows or self._wait(rows) > self._bounds.queue_seconds
+        if rows > self._bounds.queue_rows:
+            return True
+        wait, most = self._wait(rows), self._bounds.queue_seconds
+        return wait > most * FLOOD_SHARE and (wait > most or self._flood())
+
+    def _flood(self) -> bool:
+        """Whether requests have been refused for a while, up to now."""
+        now = time.perf_counter()
+        return now - self._refused < FLOOD_SECONDS < now - self._flooded
 
     def _wait(self, rows: int) -> float:
         """Seconds until so many rows would have been run, behind those that run now."""

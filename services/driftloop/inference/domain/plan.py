@@ -58,6 +58,10 @@ class Plan:
         )
         self._whole = np.flatnonzero([f.type != "number" for f in features])
 
+    def takes(self, numbers: list[float]) -> bool:
+        """Whether it is clear from these numbers alone that `fits` is true of their matrix."""
+        return self._any_finite and isfinite(sum(numbers))
+
     def fits(self, matrix: Matrix) -> bool:
         """Whether every value of `matrix` (rows, features) is one that the contract accepts."""
         # NaN and infinity survive a sum, so one pass clears a matrix whose values may be anything

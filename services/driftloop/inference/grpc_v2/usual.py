@@ -119,7 +119,7 @@ class Usual:
         plan = served.plan
         if plan.width != kind.width or plan.has_matrix_name:
             return False
-        if lane.full:
+        if lane.full():
             raise lane.overloaded()
         try:
             id = data[len(kind.before) : kind.id_end].decode()

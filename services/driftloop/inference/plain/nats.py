@@ -56,7 +56,7 @@ class NatsRequests:
             here = self._engine.here(model)
             if here is None:
                 self._engine.soon(self._later(model, body, headers, to, began))
-            elif here[0].full:
+            elif here[0].full():
                 raise here[0].overloaded()
             else:
                 self._take(*here, body, headers, to, began)
@@ -95,7 +95,7 @@ class NatsRequests:
 
 def fail(responder: Responder, to: str, error: Exception) -> None:
     """Send an error, and count it."""
-    METERS.refused(error)
+    METERS.refused(type(error))
     responder.fail(to, error)
 
 

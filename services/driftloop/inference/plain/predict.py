@@ -57,7 +57,7 @@ class Predict:
             here = self._engine.here(self._model, asked.version)
             if here is None or asked.explain:
                 self._engine.soon(self._later(exchange, kind, body, asked))
-            elif here[0].full:
+            elif here[0].full():
                 raise here[0].overloaded()
             else:
                 self._take(*here, exchange, kind, body, asked)
@@ -114,7 +114,7 @@ class Predict:
 
 def fail(exchange: Exchange, error: Exception) -> None:
     """Write an error as problem details (RFC 9457), and count it."""
-    METERS.refused(error)
+    METERS.refused(type(error))
     status, detail, headers = explained(error, exchange.head.path)
     lines = b"".join([b"%b: %b\r\n" % (k.encode(), v.encode()) for k, v in headers.items()])
     exchange.answer(status, PROBLEM, problem_body(status, detail), lines)

@@ -126,9 +126,18 @@ def error_of(error: Exception) -> tuple[int, bytes, dict[str, str]]:
     return 400 if status == 422 else status, _encode({"error": text}), headers
 
 
+def told(error: Exception) -> tuple[int, bytes, bytes]:
+    """Status, body and header lines of an error."""
+    status, body, headers = error_of(error)
+    return (
+        status,
+        body,
+        b"".join([b"%b: %b\r\n" % (k.encode(), v.encode()) for k, v in headers.items()]),
+    )
+
+
 def fail(exchange: Exchange, error: Exception) -> None:
     """Write an error, and count it."""
-    METERS.refused(error)
-    status, body, headers = error_of(error)
-    lines = b"".join([b"%b: %b\r\n" % (k.encode(), v.encode()) for k, v in headers.items()])
+    METERS.refused(type(error))
+    status, body, lines = told(error)
     exchange.answer(status, JSON, body, lines)

@@ -2,11 +2,12 @@
 
 from typing import Final
 
-from driftloop.contracts.errors import DriftloopError, InvalidInput
+from driftloop.contracts.errors import DriftloopError, InvalidInput, Overloaded
 from driftloop.contracts.names import check_model_name
 from driftloop.inference.core.engine import Engine
 from driftloop.inference.core.lane import Lane
-from driftloop.inference.v2.calls import OCTETS, BinaryCall, JsonCall, fail
+from driftloop.inference.core.meters import METERS
+from driftloop.inference.v2.calls import JSON, OCTETS, BinaryCall, JsonCall, fail, told
 from driftloop.inference.v2.decoding import request, usual, usual_binary
 from driftloop.inference.v2.encoding import encoded
 from driftloop.inference.v2.messages import InferRequest, InferResponse
@@ -16,6 +17,8 @@ from driftloop.runtime.http1 import Exchange, Head
 HEAD_LENGTH: Final = b"inference-header-content-length"
 TIMEOUT: Final = b"request-timeout"
 """Header: seconds the caller waits, at most."""
+WORDS_SECONDS: Final = 0.05
+"""How long refusals of a full queue are the same."""
 
 
 class Infer:
@@ -33,6 +36,8 @@ class Infer:
         self._lane: Lane | None = None
         self._number = -1
         """The version as a number, once it and the name were checked."""
+        self._words = (b"", b"")
+        self._words_until = 0.0
 
     def __call__(self, exchange: Exchange, body: bytes) -> None:
         """Read, queue; the lane answers."""
@@ -43,8 +48,9 @@ class Infer:
                 self._lane = None
                 self._any(exchange, body)
                 return
-            if lane.queue.rows > lane.queue.few and lane.full:
-                raise lane.overloaded()
+            if lane.queue.rows > lane.queue.few and lane.full():
+                self._refuse(exchange, lane)
+                return
             plan = served.plan
             if self._binary:
                 found = usual_binary(plan, body, json_length(exchange, body))
@@ -60,6 +66,14 @@ class Infer:
             lane.submit(call)
         except DriftloopError as error:
             fail(exchange, error)
+
+    def _refuse(self, exchange: Exchange, lane: Lane) -> None:
+        """Say that the queue is full; under a flood in the words of the last time."""
+        if exchange.began > self._words_until:
+            self._words_until = exchange.began + WORDS_SECONDS
+            self._words = told(lane.overloaded())[1:]
+        METERS.refused(Overloaded)
+        exchange.answer(503, JSON, *self._words)
 
     def _find(self) -> Lane | None:
         if self._number < 0:

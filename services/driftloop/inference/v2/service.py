@@ -95,7 +95,7 @@ class V2:
     def _submit(
         self, lane: Lane, served: Served, request: InferRequest, began: float, done: Done
     ) -> Matrix:
-        if lane.full:
+        if lane.full():
             raise lane.overloaded()
         plan = served.plan
         outputs.check(plan, request.outputs)

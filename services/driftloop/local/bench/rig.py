@@ -45,8 +45,8 @@ class Rig:
 
         `only`: no other than these; empty is all, and "ours" all variants of ours.
         """
-        names = tuple(workload.variants) or NAMES_OF[workload.kind]
-        made = [self._made(name, workload) for name in names]
+        names = (*workload.variants, *(() if workload.alone else NAMES_OF[workload.kind]))
+        made = [self._made(name, workload) for name in dict.fromkeys(names)]
         made += [one for one in others if fits(one, workload)]
         wanted = (*only, *workload.variants) if "ours" in only else only
         return [one for one in made if not only or one.name in wanted]

@@ -119,6 +119,6 @@ def given(text: str) -> Target:
 
 def fits(target: Target, workload: Workload) -> bool:
     """Whether a server that somebody runs can take a workload: those over HTTP, one it reads."""
-    if workload.kind not in ("wrk", "paced") or workload.encoding == "arrow" or workload.variants:
+    if workload.kind not in ("wrk", "paced") or workload.encoding == "arrow" or workload.alone:
         return False
     return workload.encoding != "v2-binary" or target.address.encoding == "v2"

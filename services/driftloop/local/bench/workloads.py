@@ -22,8 +22,9 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """One workload: `rows` a request, `bodies` different ones, `in_flight` requests at a time.
 
     `model` is the one it is for, whatever the options say. `variants` are settings of the service
-    by the name of the variant: they are compared with each other, and with no peer. A workload of
-    the kind `stress` compares the service under trouble with itself without.
+    by the name of the variant: they are compared with each other, and with no peer unless one of
+    them is `ours`. A workload of the kind `stress` compares the service under trouble with itself
+    without.
     """
 
     name: str
@@ -37,6 +38,11 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     compared: Compared = "requests_per_s"
     model: str = ""
     variants: dict[str, dict[str, str]] = {}
+
+    @property
+    def alone(self) -> bool:
+        """Whether the service is compared with itself only."""
+        return bool(self.variants) and "ours" not in self.variants
 
 
 _ALL: Final = (
@@ -89,6 +95,7 @@ _ALL: Final = (
         in_flight=16,
         baseline="ceiling",
         compared="p50_ms",
+        variants={"ours": {}, "ours awake": {"busy_poll_ms": "10"}},
     ),
     Workload(
         name="cold",

@@ -110,7 +110,7 @@ class CoreCalls:
         """End a call with an error."""
         note(stream.head.method, error)
         if stream.head.method == INFER and isinstance(error, Exception):
-            METERS.refused(error)
+            METERS.refused(type(error))
         extra = trailers_of(error)
         self._end(stream, status_of(error), text_of(error), extra)
 

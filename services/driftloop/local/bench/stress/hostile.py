@@ -1,4 +1,8 @@
-"""Another client sends requests that are wrong in every way: what do the good ones feel of it?"""
+"""Another client sends requests that are wrong in every way: what do the good ones feel of it?
+
+A second client takes CPU time from everybody, whatever it sends; so beside nobody, it is compared
+with one that sends as many good requests.
+"""
 
 import json
 from collections.abc import Mapping
@@ -24,9 +28,13 @@ NESTED_BYTES: Final = 1 << 20
 
 
 class Hostile(Scene):
-    """Good requests alone, and beside wrong ones."""
+    """Good requests alone, beside more good ones, and beside wrong ones."""
 
-    conditions = (Condition("steady"), Condition("hostile", "steady"))
+    conditions = (
+        Condition("steady"),
+        Condition("as many good", "steady"),
+        Condition("hostile", "as many good"),
+    )
 
     def __init__(self, workload: Workload, model: str, kept: Path, times: Times) -> None:
         super().__init__(workload, model, kept, times)
@@ -64,6 +72,12 @@ class Hostile(Scene):
         load = job.run("loadchecked", self._good, Tally)
         if condition == "steady":
             made = of_tally(await load)
+        elif condition == "as many good":
+            beside = msgspec.structs.replace(
+                self._good, connections=CONNECTIONS, phases=self._bad.phases
+            )
+            good, _ = await together(load, job.run("loadopen", beside, list[Tally]))
+            made = of_tally(good)
         else:
             good, (bad,) = await together(load, job.run("loadopen", self._bad, list[Tally]))
             made = of_tally(good)

@@ -1,0 +1,26 @@
+"""The memory allocator of the process: large blocks are kept for the next request."""
+
+import ctypes
+import sys
+from typing import Final
+
+M_TRIM_THRESHOLD: Final = -1
+M_MMAP_THRESHOLD: Final = -3
+"""Names and numbers are those of `mallopt(3)` in glibc."""
+KEPT_BYTES: Final = 16 << 20
+LARGE_BYTES: Final = 4 << 20
+
+
+def keep_large_blocks() -> bool:
+    """Take blocks up to 4 MiB from the heap, of which up to 16 MiB are kept when they are free.
+
+    By default glibc maps each block from 128 KiB on anew, whose pages the kernel then has to clear
+    one by one: to receive a body of 1 MiB takes five times as long. Returns whether the allocator
+    can do it; another than glibc's is left as it is.
+    """
+    if sys.platform != "linux":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and all(
+        (mallopt(M_MMAP_THRESHOLD, LARGE_BYTES), mallopt(M_TRIM_THRESHOLD, KEPT_BYTES))
+    )

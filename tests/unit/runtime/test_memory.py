@@ -1,0 +1,43 @@
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from driftloop.runtime.memory import keep_large_blocks
+
+MAPPED = """
+import ctypes, sys
+from driftloop.runtime.memory import keep_large_blocks
+
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks",
+        "fordblks", "keepcost")]
+
+mallinfo = ctypes.CDLL(None).mallinfo2
+mallinfo.restype = Info
+if sys.argv[1] == "kept":
+    assert keep_large_blocks()
+before = mallinfo().hblks
+blocks = [bytearray(1 << 20), bytearray(3 << 20), bytearray(int(sys.argv[2]))]
+print(mallinfo().hblks - before)
+"""
+
+
+def mapped(how: str, size: int) -> int:
+    """How many of three blocks (1 MiB, 3 MiB, `size` bytes) are mapped anew."""
+    command = [sys.executable, "-c", MAPPED, how, str(size)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_large_blocks_come_from_the_heap_and_huge_ones_do_not() -> None:
+    assert mapped("usual", 1 << 20) == 3
+    assert mapped("kept", 1 << 20) == 0
+    assert mapped("kept", 64 << 20) == 1
+
+
+def test_where_there_is_no_glibc_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert not keep_large_blocks()
