@@ -65,7 +65,7 @@ def test_shadows_that_misbehave_cost_rows_of_theirs_and_no_answer(folder: Path) 
     made = stressed("shadows", folder)
     assert made.problems == []
     lines = {line.condition: line for line in made.lines}
-    assert list(lines) == ["no shadow", "slow", "raises", "leaks", "all three"]
+    assert list(lines) == ["no shadow", "asleep", "slow", "raises", "leaks", "all three"]
     for name, line in lines.items():
         assert line.counts["failed"] == line.counts["mixed up"] == 0
         dropped = sum(n for what, n in line.counts.items() if what.startswith("rows dropped"))

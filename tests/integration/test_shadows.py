@@ -30,7 +30,7 @@ from tests.support.tiny_models import Matrix, classifier, manifest, rows, spec, 
 
 SPEC = spec()
 COMMAND = (sys.executable, str(Path(__file__).with_name("shadow_child.py")))
-QUICK = Limits(first_pause=0.01, last_pause=0.05, refused_pause=0.05, watch_seconds=0.02)
+QUICK = Limits(first_pause=0.01, last_pause=0.05, hopeless_pause=0.05, watch_seconds=0.02)
 DEADLINE = 30.0
 FAR = 60.0
 
@@ -270,7 +270,7 @@ async def test_a_process_that_dies_or_lies_is_counted_and_started_again(
 
 
 async def test_a_process_that_hangs_is_ended() -> None:
-    limits = Limits(first_pause=0.01, run_seconds=0.05, watch_seconds=0.02)
+    limits = Limits(hopeless_pause=0.01, run_seconds=0.05, watch_seconds=0.02)
     async with shadowed("sleeps 60", limits=limits) as (shadow,):
         before = ended(5, "hung")
         assert await ask([shadow], numbered(1)) == [(5, None)]
@@ -279,7 +279,7 @@ async def test_a_process_that_hangs_is_ended() -> None:
 
 
 async def test_a_process_that_leaks_is_ended_at_its_limit_and_answers_again() -> None:
-    limits = Limits(megabytes=150, first_pause=0.01, watch_seconds=0.01)
+    limits = Limits(megabytes=150, hopeless_pause=0.01, watch_seconds=0.01)
     async with shadowed("leaks", limits=limits) as (shadow,):
         before, pid = ended(5, "memory"), shadow.pid
         for number in range(1_000):

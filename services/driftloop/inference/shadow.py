@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 COMMAND: Final = (sys.executable, "-m", "driftloop.inference.shadowing.child")
 STEADY_SECONDS: Final = 60.0
 """A process that has lived so long is started again without a pause."""
+HOPELESS: Final = ("refused", "memory", "hung")
+"""Ends that are likely to come again: the first pause is `hopeless_pause` already."""
 SPARE_BYTES: Final = 64 << 10
 """By so much an answer may be larger than expected; it is dropped for its shape then."""
 
@@ -46,7 +48,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     run_seconds: float = 600.0
     first_pause: float = 0.5
     last_pause: float = 60.0
-    refused_pause: float = 10.0
+    hopeless_pause: float = 10.0
     watch_seconds: float = 0.2
 
 
@@ -148,9 +150,10 @@ class Shadow:
             self.state = "down"
             self._drop(detail)
             ENDED.labels(self.manifest.model, self.manifest.version, reason).inc()
+            if reason in HOPELESS:
+                pause = max(pause, self._limits.hopeless_pause)
             if reason == "refused":
                 REFUSED.labels(self.manifest.model, "shadow").inc()
-                pause = max(pause, self._limits.refused_pause)
             elif self._clock() - began > STEADY_SECONDS:
                 pause = self._limits.first_pause
             log.warning("%s is down (%s: %s), again in %.1f s", self._name, reason, detail, pause)

@@ -9,6 +9,7 @@ import msgspec
 from driftloop.local.bench.models import fitted
 from driftloop.local.bench.samples import quantile
 from driftloop.local.bench.stress import job
+from driftloop.local.bench.stress.capacity import capacity
 from driftloop.local.bench.stress.counting import SLICE_SECONDS
 from driftloop.local.bench.stress.job import Job, Phase, Slice, Tally
 from driftloop.local.bench.stress.results import Condition, Visit, of_tally
@@ -47,13 +48,7 @@ class Overload(Scene):
         workload = self.workload
         self._job = rightly(stage, *chosen_rows([self._model], workload.bodies, workload.rows))
         await stage.warm(self._job, self.times.warm)
-        tally = await job.run(
-            "loadchecked", msgspec.structs.replace(self._job, seconds=self.times.seconds), Tally
-        )
-        refused = tally.status(503)  # which it may, when it is about as much as it can answer
-        if tally.wrong or tally.failed > refused or not tally.answered:
-            raise RuntimeError(f"capacity: {tally.problem or 'nothing was answered'}")
-        self._capacity = tally.answered / tally.seconds
+        self._capacity = await capacity(self._job, self.times.seconds)
 
     async def visit(self, stage: Stage, condition: str) -> Visit:
         """Load at half of it; or at ten times of it, and then at half of it."""
