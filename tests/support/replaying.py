@@ -28,8 +28,10 @@ from tests.support.world import BOOTSTRAP_ROWS, world, world_spec
 
 STEP_SECONDS = 60.0
 DRAIN_SECONDS = 45.0
-JUDGED_SECONDS = 0.05
-"""Pause after each slice while a shadow is judged: which version answers changes in wall time."""
+JUDGED_SECONDS = 0.2
+"""Pause after each slice while a shadow is judged: which version answers changes in wall time, and
+rows must be left to judge by when a service that was killed is back.
+"""
 
 Step = tuple[int, str, int]
 """After so many rows the replay waits until a kind of event has been said so many times."""

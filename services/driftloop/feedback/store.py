@@ -15,6 +15,11 @@ from driftloop.feedback.domain.join import Join
 from driftloop.feedback.domain.waiting import BEGINNING, Low, Said
 from driftloop.modelspec.spec import Registered, Spec
 
+REMEMBERED = 4_096
+"""Messages of outcomes before those that a rebuild needs: what is sent again long after it was
+joined is known after a restart, too, as far as `join.max_rows` and these go back.
+"""
+
 
 @dataclass(slots=True)
 class ModelJoin:
@@ -113,7 +118,8 @@ async def _rebuild(bus: Bus, model: str) -> ModelJoin:
         joined.low = Low.parse(last.headers[headers.LOW])
         joined.read = Low.parse(last.headers[headers.READ])
         joined.last_seq, joined.total = last.seq, rows_total(last)
-        async for message in bus.log.range("OUTCOMES", subject, joined.low.outcomes, last.seq):
+        first = max(1, joined.low.outcomes - REMEMBERED)
+        async for message in bus.log.range("OUTCOMES", subject, first, last.seq):
             batch = message.batch()
             joined.join.restore(batch.column(0).to_pylist(), message.seq)
             newest = pc.max(batch.column(EVENT_TIME.name).cast("int64")).as_py()

@@ -5,12 +5,12 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from driftloop.feedback.domain.join import Join, Joined
 from driftloop.feedback.domain.waiting import BEGINNING, Low, Said, ShiftRegister
-from driftloop.feedback.store import ModelJoin
+from driftloop.feedback.store import REMEMBERED, ModelJoin
 from driftloop.modelspec.spec import Registered
 from tests.support.loop import joined, labels, scored, spec
 
@@ -171,7 +171,7 @@ class Life:
         if logs.outcomes:
             joined.low, joined.read = logs.outcomes[-1][1:]
         for seq, (pairs, _, _) in enumerate(logs.outcomes, 1):
-            if seq >= joined.low.outcomes:
+            if seq >= joined.low.outcomes - REMEMBERED:
                 joined.join.restore([e for e, _ in pairs], seq)
         for seq, (gone, read) in enumerate(logs.given_up, 1):
             if seq >= joined.low.given_up:
@@ -232,6 +232,17 @@ orders = st.lists(st.sampled_from(["SCORED", "LABELS"]), max_size=20)
 
 
 @FEW
+@example(  # row and label come again when both were settled, and the process died in between
+    [
+        Scored(("e0", "e1", "e3"), 0),
+        Labelled((("e0", "no"), ("e1", "no"), ("e2", "no"), ("e3", "no"))),
+        Scored(("e2",), 0),
+        Labelled((("e0", "no"),)),
+        Scored(("e0",), 0),
+    ],
+    [(5, ["LABELS"])],
+    [],
+)
 @given(logs, st.lists(st.tuples(st.integers(0, 20), orders), max_size=4), orders)
 def test_after_crashes_at_any_points_no_pair_is_lost_and_none_comes_twice(
     log: list[Message], crashes: list[tuple[int, list[str]]], last: list[str]

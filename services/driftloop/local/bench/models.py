@@ -21,6 +21,7 @@ MODELS: Final = {
     "rf": "random forest, 100 trees of depth 10",
     "hgb": "gradient-boosted trees with histograms",
 }
+MADE_BY: Final = ("fit.py", "stress/faulty.py")
 PACKAGES: Final = ("scikit-learn", "skl2onnx", "onnx", "numpy")
 
 
@@ -61,9 +62,10 @@ def versions(name: str, folder: Path, numbers: Sequence[int]) -> list[Fitted]:
 
 
 def place_of(folder: Path) -> Path:
-    """Where the models are kept: others of these libraries, or of `fit`, make other models."""
+    """Where the models are kept: other libraries, or other code, make other models."""
     libraries = " ".join(f"{package} {installed(package)}" for package in PACKAGES)
-    code = Path(__file__).with_name("fit.py").read_bytes()
+    here = Path(__file__).parent
+    code = b"".join((here / made_by).read_bytes() for made_by in MADE_BY)
     return folder / hashlib.sha256(libraries.encode() + code).hexdigest()[:12]
 
 

@@ -18,7 +18,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from driftloop.local.bench.workloads import FEATURES
 
 FAULTS: Final = ("slow", "raises", "leaks")
-SLOW_SECONDS: Final = 1.0
+SLOW_SECONDS: Final = 3.0
 """CPU time of a run of the slow model, on the machine that made it and with nothing beside it."""
 TRIAL_TURNS: Final = 2_000
 LEAK_FLOATS: Final = 1 << 16
