@@ -1,6 +1,5 @@
 import asyncio
 import base64
-import contextlib
 import json
 import os
 import shutil
@@ -29,7 +28,6 @@ from driftloop.runtime.settings import environment_of_child
 from tests.support.processes import COMMAND, driftloop
 
 DEADLINE = 30.0
-AGAIN = 8.0
 NOWHERE = "nats://127.0.0.1:1"
 SHORT = ("--repeats", "1", "--seconds", "0.5", "--warm", "0", "--retries", "0")
 
@@ -147,7 +145,8 @@ async def test_ctrl_c_ends_what_was_started_and_lets_go_on_what_was_not(
             await until(lambda: status(mine.pid) == psutil.STATUS_STOPPED)
             started = psutil.Process(process.pid).children(recursive=True)
             assert started
-            await interrupt(process)
+            process.send_signal(signal.SIGINT)
+            await process.communicate()
         assert process.returncode == 130
         assert psutil.wait_procs(started, timeout=DEADLINE)[1] == []
         assert mine.poll() is None
@@ -156,15 +155,6 @@ async def test_ctrl_c_ends_what_was_started_and_lets_go_on_what_was_not(
         if process.returncode is None:
             process.kill()
         processes.stop(mine)
-
-
-async def interrupt(process: asyncio.subprocess.Process) -> None:
-    """Ctrl-C, and again when nothing comes of it: Python loses one that comes in a destructor."""
-    while True:
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.communicate(), AGAIN)
-            return
 
 
 def status(pid: int) -> str:

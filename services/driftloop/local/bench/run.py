@@ -133,16 +133,20 @@ def _needs_nats(workloads: list[Workload], only: tuple[str, ...]) -> bool:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM ends the bench as Ctrl-C does: with everything it started, and nobody left paused."""
+    """SIGTERM ends the bench as Ctrl-C does: with everything it started, and nobody left paused.
+
+    So does SIGINT where a shell that started it in the background has it ignored.
+    """
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {kind: signal.signal(kind, interrupt) for kind in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 class _Run:
