@@ -1,8 +1,8 @@
 """Reads what the server sends: nats-py's parser for all that is rare, this one for messages.
 
 nats-py tries each pattern in turn on a buffer that it shortens message by message, reads headers as
-those of a mail, and hands every message to a task through a queue. Here a message is split off where
-it stands, and one for a subscription that wants its messages directly is heard at once.
+those of a mail, and hands every message to a task through a queue. Here a message is split off
+where it stands, and one for a subscription that wants its messages directly is heard at once.
 
 Client protocol: https://docs.nats.io/reference/reference-protocols/nats-protocol
 """

@@ -18,8 +18,8 @@ HEAD_LENGTH: Final = b"inference-header-content-length"
 TIMEOUT: Final = b"request-timeout"
 """Header: seconds the caller waits, at most."""
 WORDS_SECONDS: Final = 0.05
-"""How long refusals of a full queue are the same; shorter than `queue.FLOOD_SECONDS`, since the queue
-hears of a flood when it finds the words.
+"""How long refusals of a full queue are the same; shorter than `queue.FLOOD_SECONDS`, since the
+queue hears of a flood when it finds the words.
 """
 
 
