@@ -1,5 +1,6 @@
 """The same rows in every format and over every transport get the same answers."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
@@ -13,6 +14,7 @@ from driftloop.bus.bus import Bus
 from driftloop.bus.provision import Layout
 from driftloop.contracts import requests
 from driftloop.contracts.batches import decode, encode, matrix_column, matrix_of
+from driftloop.contracts.errors import InvalidInput, Reject
 from driftloop.contracts.headers import ARROW, MSGPACK
 from driftloop.inference.explain import typical
 from driftloop.local.nats import NatsServer
@@ -318,6 +320,40 @@ async def test_ids_of_rows_are_given_back_or_made(service: Service) -> None:
     assert (await service.post(V1, inputs)).json()["event_ids"] == ["r-0", "r-1", "r-2"]
     first, second = [(await service.post(V1, js(rows))).json()["event_ids"] for _ in range(2)]
     assert len({*first, *second}) == 6
+
+
+async def test_requests_that_come_together_each_get_what_is_theirs(service: Service) -> None:
+    rows = mixed_rows(300, 5)
+    matrix = coded(rows).astype(float)
+    bad = {7: ("hour", 24.0), 90: ("distance", -1.0), 91: ("hour", 3.5)}
+    for at, (name, value) in bad.items():
+        matrix[at, NAMES.index(name)] = value
+    bodies = [
+        msgspec.msgpack.encode({"id": f"id-{at}", "inputs": [row]})
+        for at, row in enumerate(matrix.tolist())
+    ]
+    bodies[200] = b"\xff" * len(bodies[200])
+    before = await _answered(service)
+    told = await asyncio.gather(
+        *(service.bus.ask(requests.infer(MIXED), body) for body in bodies), return_exceptions=True
+    )
+    expected = mixed().answers(rows)
+    for at, reply in enumerate(told):
+        if at in bad or at == 200:
+            assert isinstance(reply, InvalidInput if at in bad else Reject), (at, reply)
+            assert (bad[at][0] if at in bad else "msgpack") in str(reply)
+        else:
+            assert not isinstance(reply, BaseException), (at, reply)
+            answer = msgspec.msgpack.decode(reply.payload)
+            assert answer["event_ids"] == [f"id-{at}"]
+            np.testing.assert_allclose(answer["probabilities"], [expected[at]], atol=1e-4)
+    assert await _answered(service) - before == 300 - 4
+
+
+async def _answered(service: Service) -> float:
+    text = (await service.running.http.get("/metrics")).text
+    name = 'predict_requests_total{outcome="answered"} '
+    return float(text.partition(name)[2].partition("\n")[0])
 
 
 def directly(rows: list[Row]) -> Any:

@@ -7,7 +7,8 @@ import nats
 import pytest
 
 from driftloop.bus.bus import Bus
-from driftloop.bus.responder import Headers, Responder
+from driftloop.bus.responder import Responder, headers_of
+from driftloop.bus.wire import Heard
 from driftloop.contracts.errors import InvalidInput, Retry
 from driftloop.local.nats import NatsServer
 
@@ -19,16 +20,18 @@ class Echo:
 
     def __init__(self, bus: Bus) -> None:
         self.responder: Responder = bus.responder()
-        self.heard: list[Headers] = []
+        self.heard: list[Mapping[str, str]] = []
 
-    def hear(self, subject: str, body: bytes, headers: Mapping[str, str] | None, to: str) -> None:
-        self.heard.append(headers)
-        if body == b"bug":
-            raise KeyError("a bug")
-        if body == b"bad":
-            self.responder.fail(to, InvalidInput("body: bad"))
-        else:
-            self.responder.answer(to, subject.encode() + b" " + body, "text/plain" * bool(headers))
+    def hear(self, asked: list[Heard]) -> None:
+        for subject, to, block, body in asked:
+            headers = headers_of(block) if block else {}
+            self.heard.append(headers)
+            if body == b"bug":
+                raise KeyError("a bug")
+            if body == b"bad":
+                self.responder.fail(to, InvalidInput("body: bad"))
+            else:
+                self.responder.answer(to, subject + b" " + body, "text/plain" * bool(headers))
 
 
 @pytest.fixture
@@ -61,6 +64,27 @@ async def test_errors_are_raised_again_and_cost_no_other_its_answer(echo: Echo, 
     with pytest.raises(Exception, match=r"internal error \(KeyError\)"):
         await bus.ask("echo.a", b"bug", timeout=DEADLINE)
     assert (await bus.ask("echo.a", b"good", timeout=DEADLINE)).payload == b"echo.a good"
+
+
+async def test_answers_to_many_at_once_each_have_their_header_and_bound(
+    bus: Bus, nats_server: NatsServer
+) -> None:
+    responder = bus.responder()
+    longest = bus.connection.nc.max_payload
+    held: list[Heard] = []
+
+    def hear(asked: list[Heard]) -> None:
+        held.extend(asked)
+        if len(held) == 3:
+            bodies = [b"1", b"x" * (longest + 1), b"3"]
+            responder.answer_each([request[1] for request in held], bodies, "text/plain")
+
+    await responder.start("many", hear)
+    async with await nats.connect(nats_server.url) as client:
+        answers = await asyncio.gather(*(client.request("many", b"", DEADLINE) for _ in range(3)))
+    assert [answer.data for answer in answers][::2] == [b"1", b"3"]
+    assert answers[0].headers == {"content-type": "text/plain"}
+    assert b"ask for less" in answers[1].data
 
 
 async def test_it_goes_on_after_the_line_was_lost(

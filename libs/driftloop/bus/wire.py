@@ -2,7 +2,8 @@
 
 nats-py tries each pattern in turn on a buffer that it shortens message by message, reads headers as
 those of a mail, and hands every message to a task through a queue. Here a message is split off
-where it stands, and one for a subscription that wants its messages directly is heard at once.
+where it stands, and those that came together for a subscription that wants its messages directly
+are handed to it together, at once.
 
 Client protocol: https://docs.nats.io/reference/reference-protocols/nats-protocol
 """
@@ -14,8 +15,10 @@ from nats.aio.client import Client
 from nats.errors import ProtocolError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
-Direct = Callable[[bytes, bytes, bytes, bytes], None]
-"""Subject, reply, header block and payload; called in the event loop, and must not raise."""
+Heard = tuple[bytes, bytes, bytes, bytes]
+"""Subject, reply, header block and payload of a message."""
+Direct = Callable[[list[Heard]], None]
+"""Messages that came together; called in the event loop, and must not raise."""
 MOST_LINE: Final = 1 << 20
 """Bytes of a line of the server; its `INFO` may name many servers."""
 _MESSAGES: Final = b"MH"
@@ -50,6 +53,16 @@ class Wire(Parser):
 
     async def _read(self, data: bytes) -> tuple[int, int]:
         """Read what is complete; where the rest begins, and how long it must become."""
+        together: dict[bytes, list[Heard]] = {}
+        try:
+            return await self._split(data, together)
+        finally:
+            for sid, heard in together.items():
+                self.direct[sid](heard)
+
+    async def _split(self, data: bytes, together: dict[bytes, list[Heard]]) -> tuple[int, int]:
+        """The same; messages that are heard directly are put together."""
+        direct = self.direct
         at = 0
         while (end := data.find(b"\r\n", at)) >= 0:
             start = end + 2
@@ -68,9 +81,12 @@ class Wire(Parser):
                 return at, stop + 2 - at
             at = stop + 2
             reply = words[3] if len(words) == 5 + headed else b""
-            heard = self.direct.get(sid)
-            if heard is not None:
-                heard(subject, reply, data[start:body], data[body:stop])
+            if sid in direct:
+                heard = subject, reply, data[start:body], data[body:stop]
+                if sid in together:
+                    together[sid].append(heard)
+                else:
+                    together[sid] = [heard]
             else:
                 headers = data[start:body]
                 await self.nc._process_msg(int(sid), subject, reply, data[body:stop], headers)

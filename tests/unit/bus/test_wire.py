@@ -68,18 +68,37 @@ async def test_the_pieces_make_no_difference(said: list[Any], data: st.DataObjec
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=8)))
     client = Client()
     parser = Wire(client)  # type: ignore[arg-type]  # what a parser needs of a client
-    parser.direct[b"9"] = lambda subject, reply, headers, payload: client.said.append(
-        (9, subject, reply, payload, headers)
-    )
+    direct: list[Any] = []
+    parser.direct[b"9"] = direct.extend
     for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True):
         await parser.parse(whole[start:end])
     expected = [told for _, told in said if told is not None]
-    assert [_without_quote(told) for told in client.said] == expected
+    assert [_without_quote(told) for told in client.said] == [e for e in expected if e[0] != 9]
+    assert [(9, to[0], to[1], to[3], to[2]) for to in direct] == [e for e in expected if e[0] == 9]
     assert not parser.buf
 
 
 def _without_quote(told: tuple[Any, ...]) -> tuple[Any, ...]:
     return ("err", told[1].strip("'") + "'") if told[0] == "err" else told
+
+
+async def test_what_comes_together_is_heard_together() -> None:
+    parser = Wire(Client())  # type: ignore[arg-type]  # as above
+    heard: list[list[bytes]] = []
+    parser.direct[b"1"] = lambda asked: heard.append([request[3] for request in asked])
+    parser.direct[b"2"] = parser.direct[b"1"]
+    said = b"".join(message(b"a", sid, b"to", b"at-" + sid) for sid in (b"1", b"2", b"1"))
+    await parser.parse(said + b"PING\r\n" + message(b"a", b"1", b"to", b"last"))
+    assert sorted(heard) == [[b"at-1", b"at-1", b"last"], [b"at-2"]]
+
+
+async def test_what_was_heard_before_the_line_went_wrong_is_answered() -> None:
+    parser = Wire(Client())  # type: ignore[arg-type]  # as above
+    heard: list[Any] = []
+    parser.direct[b"1"] = heard.extend
+    with pytest.raises(ProtocolError):
+        await parser.parse(message(b"a", b"1", b"to", b"good") + b"MSG a x y\r\n")
+    assert [request[3] for request in heard] == [b"good"]
 
 
 @pytest.mark.parametrize(

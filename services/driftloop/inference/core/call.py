@@ -32,6 +32,9 @@ class Call:
 
     __slots__ = ("began", "deadline", "id", "ids", "plan", "queued", "rows", "values")
 
+    requests: int = 1
+    """How many requests of a caller this is."""
+
     def __init__(
         self,
         plan: Plan,
@@ -57,6 +60,10 @@ class Call:
     def thorough(self) -> Matrix:
         """The rows read again because one may be bad; raises `InvalidInput` that names it."""
         return one(self)
+
+    def apart(self) -> "Sequence[Call]":
+        """The calls of its requests one by one, where one may be wrong and the others not."""
+        return [self]
 
     def answered(self, served: Served, answers: Matrix, best: list[int]) -> None:
         """Give back `answers` (rows, width) of `served`; `best` is each row's class, if any."""
@@ -117,6 +124,11 @@ def into(future: asyncio.Future[Answered]) -> Done:
 def row_ids(id: str, rows: int) -> Sequence[str]:
     """The event ids of the rows of a request: its own for a single row, numbered for several."""
     return [id] if rows == 1 else [f"{id}-{row}" for row in range(rows)]
+
+
+def apart(calls: Sequence[Call]) -> list[Call]:
+    """Each request as a call of its own; the rows stay in order."""
+    return [alone for call in calls for alone in call.apart()]
 
 
 def one(call: Call) -> Matrix:

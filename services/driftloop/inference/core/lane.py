@@ -26,7 +26,7 @@ from driftloop.contracts.errors import (
 )
 from driftloop.inference.core.away import Away, Ran, timed
 from driftloop.inference.core.cache import AnswerCache, keep
-from driftloop.inference.core.call import Call, Served, flat, joined, packed
+from driftloop.inference.core.call import Call, Served, apart, flat, joined, packed
 from driftloop.inference.core.finite import all_finite, best_of, finite
 from driftloop.inference.core.meters import METERS
 from driftloop.inference.core.queue import Bounds, Queue
@@ -122,6 +122,8 @@ class Lane:
             return False
         if not calls:
             return False
+        if self._cache is not None:
+            calls = apart(calls)
         calls, matrix = self._together(served, calls)
         if self._cache is not None and calls:
             calls, matrix = self._known(self._cache, served, calls, matrix)
@@ -144,7 +146,7 @@ class Lane:
             else:
                 if (numbers and plan.takes(numbers)) or plan.fits(matrix):
                     return calls, matrix
-        good = [call for call in calls if self._fits(served, call)]
+        good = [call for call in apart(calls) if self._fits(served, call)]
         return good, joined(good, plan.width) if good else matrix_of_none(plan.width)
 
     def _fits(self, served: Served, call: Call) -> bool:
@@ -216,7 +218,7 @@ class Lane:
     def _answer(self, served: Served, calls: list[Call], matrix: Matrix, ran: Ran) -> None:
         answers = ran.answers
         if not all_finite(answers):
-            calls, matrix, answers, broken = finite(served, calls, matrix, answers)
+            calls, matrix, answers, broken = finite(served, apart(calls), matrix, answers)
             for call, error in broken:
                 self._refuse_all([call], error)
             if not calls:

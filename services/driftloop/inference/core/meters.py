@@ -77,6 +77,9 @@ class Meters(Collector):
 
     def ran(self, calls: Sequence[Call], began: float, ran: float, now: float) -> None:
         """A run from `began` to `ran` has answered `calls` by `now`."""
+        rows = sum([call.rows for call in calls])
+        if sum([call.requests for call in calls]) > len(calls):
+            calls = [call for call in calls for _ in range(call.requests)]
         stages = self._stages
         stages["decode"].add([call.queued - call.began for call in calls])
         stages["queue"].add([began - call.queued for call in calls])
@@ -84,7 +87,7 @@ class Meters(Collector):
         stages["run"].add([ran - began])
         stages["encode"].add([now - ran])
         self._answered.inc(len(calls))
-        ROWS.labels(calls[0].plan.spec.name).inc(sum(call.rows for call in calls))
+        ROWS.labels(calls[0].plan.spec.name).inc(rows)
         RUNS.inc()
 
     def refused(self, kind: type[Exception]) -> None:

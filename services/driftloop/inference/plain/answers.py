@@ -3,17 +3,19 @@
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final
+from itertools import repeat
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from driftloop.contracts import batches
 from driftloop.contracts.batches import VERSION, Matrix, matrix_column
 from driftloop.contracts.headers import ARROW, MSGPACK
 from driftloop.inference.core.call import Answered, Served
-from driftloop.inference.plain.reading import Form
+from driftloop.inference.plain.alike import Form
 
 _CONTINUATION: Final = b"\xff\xff\xff\xff"
 _VERSION: Final = struct.Struct("<i")
@@ -49,18 +51,87 @@ def write(kind: str, form: Form, answered: Answered, top_k: int = 0) -> bytes:
 def write_one(kind: str, form: Form, served: Served, row: list[float], best: int, id: str) -> bytes:
     """The same for one row and all its classes, but for Arrow."""
     spec = served.plan.spec
+    version = served.champion.manifest.version
+    return _ENCODE[kind](_one(form, spec.name, version, spec.target.classes, row, best, id))
+
+
+def write_each(
+    form: Form, served: Served, answers: Matrix, best: list[int], ids: Sequence[str]
+) -> list[bytes]:
+    """What `write_one` gives for each row in MessagePack, made for all of them together.
+
+    All but the id, the numbers and the class is the same for each, so it is encoded once.
+    """
+    spec = served.plan.spec
     classes = spec.target.classes
-    return _ENCODE[kind](
-        {
-            "model": spec.name,
-            "version": served.champion.manifest.version,
-            "event_ids": [id],
-            "predictions": [classes[best]] if classes else row,
-            "probabilities": []
-            if not classes
-            else [row if form == "matrix" else dict(zip(classes, row, strict=True))],
-        }
+    width = answers.shape[1]
+    head, middles, row, places = _parts(
+        form, spec.name, served.champion.manifest.version, classes, width
     )
+    rows = np.empty((len(answers), len(row)), dtype=np.uint8)
+    rows[:] = row
+    rows[:, places] = answers.astype(">f8").view(np.uint8)
+    ends, size = rows.tobytes(), len(row)
+    starts = range(0, len(ends), size)
+    text = _ENCODE[MSGPACK]
+    return [
+        b"%b%b%b%b" % (head, text(id), middles[top], ends[at : at + size])
+        for id, top, at in zip(ids, best or repeat(0), starts, strict=False)
+    ]
+
+
+def _one(
+    form: Form,
+    model: str,
+    version: int,
+    classes: Sequence[str],
+    row: list[float],
+    best: int,
+    id: str,
+) -> dict[str, Any]:
+    return {
+        "model": model,
+        "version": version,
+        "event_ids": [id],
+        "predictions": [classes[best]] if classes else row,
+        "probabilities": []
+        if not classes
+        else [row if form == "matrix" else dict(zip(classes, row, strict=True))],
+    }
+
+
+class _Parts(NamedTuple):
+    """An answer in MessagePack: head, event id, the middle of its class, and the end."""
+
+    head: bytes
+    middles: list[bytes]
+    end: NDArray[np.uint8]
+    places: NDArray[np.intp]
+    """Where the bytes of the numbers are in the end."""
+
+
+@lru_cache(maxsize=256)
+def _parts(form: Form, model: str, version: int, classes: tuple[str, ...], width: int) -> _Parts:
+    encode = _ENCODE[MSGPACK]
+    row = [1.0 + at for at in range(width)]
+    made = [_one(form, model, version, classes, row, at, "") for at in range(len(classes) or 1)]
+    whole = [encode(answer) for answer in made]
+    first = {key: made[0][key] for key in ("model", "version")}
+    start = len(encode(first)) + len(encode("event_ids")) + 1
+    last = {"probabilities": made[0]["probabilities"]}
+    end = len(encode(last)) - 1
+    if not classes:
+        end += len(encode({"predictions": row})) - 1
+    middles = [text[start + 1 : len(text) - end] for text in whole]
+    other = encode(_one(form, model, version, classes, [-value for value in row], 0, ""))
+    tail, differs = whole[0][-end:], _bytes(whole[0][-end:]) != _bytes(other[-end:])
+    starts = np.flatnonzero(differs)  # the sign is in the first byte of a number
+    places = (starts[:, None] + np.arange(8)).ravel()
+    return _Parts(whole[0][:start], middles, _bytes(tail), places)
+
+
+def _bytes(text: bytes) -> NDArray[np.uint8]:
+    return np.frombuffer(text, np.uint8)
 
 
 def ranked(classes: Sequence[str], answers: Matrix, top_k: int) -> list[dict[str, float]]:

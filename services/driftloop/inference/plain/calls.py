@@ -11,8 +11,9 @@ from driftloop.contracts.headers import ARROW
 from driftloop.inference.core.call import Answered, Call, Served
 from driftloop.inference.core.engine import Engine
 from driftloop.inference.core.lane import Lane
+from driftloop.inference.plain.alike import Form
 from driftloop.inference.plain.answers import stream, write, write_one
-from driftloop.inference.plain.reading import Form, Reader, reader_of
+from driftloop.inference.plain.reading import Reader, reader_of
 
 
 class Options(NamedTuple):

@@ -1,7 +1,8 @@
 """A request body in one of our formats into numbers: the usual way fast, any other thoroughly."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from functools import partial
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -16,6 +17,7 @@ from driftloop.inference.core.call import row_ids
 from driftloop.inference.domain.plan import Plan
 from driftloop.inference.domain.prediction import model_input
 from driftloop.inference.domain.rowplan import RowPlan
+from driftloop.inference.plain.alike import Asked, Shapes
 from driftloop.inference.plain.streams import Streams
 from driftloop.modelspec.contract import MOST_ID
 from driftloop.modelspec.rows import as_text, from_dicts, lenient_json
@@ -26,17 +28,6 @@ ACCEPTED: Final = (JSON, MSGPACK, ARROW)
 _FORM: Final = "application/x-www-form-urlencoded"
 FEW: Final = 64
 """Up to so many rows stay a list of numbers until their micro-batch is made."""
-
-Form = Literal["rows", "matrix", "arrow"]
-
-
-class Asked(NamedTuple):
-    """Numbers of the rows (flat, or a matrix), event ids if given, and the form of the answer."""
-
-    values: list[float] | Matrix
-    rows: int
-    ids: Sequence[str]
-    form: Form
 
 
 class _Inputs(msgspec.Struct, forbid_unknown_fields=True):
@@ -81,6 +72,7 @@ class Reader:
         self._plan = plan
         self._rows = RowPlan(plan)
         self._streams = Streams(plan)
+        self._shapes = Shapes(partial(self.read, MSGPACK), plan.width)
 
     def read(self, kind: str, body: bytes) -> Asked:
         """The numbers of a body; raises `Reject` or `InvalidInput` that says what is wrong."""
@@ -96,6 +88,10 @@ class Reader:
             return self._usual(*self._rows.json(body))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self.thorough(kind, body)
+
+    def together(self, bodies: Sequence[bytes]) -> Asked | None:
+        """The rows of MessagePack bodies of the same length; None: each has to be read alone."""
+        return self._shapes.read(bodies)
 
     def thorough(self, kind: str, body: bytes) -> Asked:
         """The same through the data contract, which accepts more and names what it refuses."""
