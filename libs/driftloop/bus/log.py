@@ -41,6 +41,12 @@ class Log:
         with transient(stream):
             return int((await self._js.stream_info(stream)).state.first_seq)
 
+    async def messages(self, stream: str, subject: str) -> int:
+        """Messages of a subject (wildcards allowed) that a stream holds."""
+        with transient(stream):
+            info = await self._js.stream_info(stream, subjects_filter=subject)
+        return sum((info.state.subjects or {}).values())
+
     async def lag(self, stream: str, durable: str) -> int:
         """Messages a durable consumer has not acknowledged yet; 0 without such a consumer."""
         with transient(f"{stream} {durable}"):

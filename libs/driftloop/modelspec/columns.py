@@ -136,6 +136,8 @@ def to_event_time(column: pa.Array) -> pa.Array:
     milliseconds since 1970, as numbers or as texts of at least 11 digits.
     """
     kind = column.type
+    if kind == _TIME and _in_range(column):
+        return column
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return _known_time(column)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
@@ -154,6 +156,11 @@ def to_event_time(column: pa.Array) -> pa.Array:
     if pc.all(pc.or_(digits, column.is_null())).as_py():
         return millis
     return pc.coalesce(millis, pa.array([_parse_time(t) for t in column.to_pylist()], _TIME))
+
+
+def _in_range(column: pa.Array) -> bool:
+    ticks = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    return bool(((ticks >= _FIRST) & (ticks <= _LAST)).all())
 
 
 def _known_time(column: pa.Array) -> pa.Array:

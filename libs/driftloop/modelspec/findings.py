@@ -1,9 +1,10 @@
 """What is wrong with which rows: kept as masks, turned into text for the bad rows alone."""
 
 import json
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -45,26 +46,31 @@ class Findings:
 
     def reasons(self) -> list[str]:
         """One text for each bad row, in row order; several problems are joined by '; '."""
-        return [self._of(row) for row in np.flatnonzero(self.bad).tolist()]
+        bad = np.flatnonzero(self.bad)
+        place = np.cumsum(self.bad) - 1
+        told: list[list[str]] = [[] for _ in range(len(bad))]
+        more = np.zeros(len(bad), dtype=np.int64)
+        for found in self._all:
+            at = np.flatnonzero(found.rows)
+            for row, text in zip(place[at].tolist(), _texts(found, at), strict=True):
+                if len(told[row]) < MOST_SHOWN:
+                    told[row].append(text)
+                else:
+                    more[row] += 1
+        for row in np.flatnonzero(more).tolist():
+            told[row].append(f"and {more[row]} more problems")
+        return ["; ".join(texts) for texts in told]
 
-    def _of(self, row: int) -> str:
-        hits = [found for found in self._all if found.rows[row]]
-        shown = [_reason(found, row) for found in hits[:MOST_SHOWN]]
-        if len(hits) > MOST_SHOWN:
-            shown.append(f"and {len(hits) - MOST_SHOWN} more problems")
-        return "; ".join(shown)
 
-
-def _reason(found: Finding, row: int) -> str:
-    shown = "" if found.values is None else f" {_show(found.values[row])}"
-    return f"{_cut(found.field)}:{shown} {found.what}; accepted: {found.accepted}"
-
-
-def _show(value: pa.Scalar) -> str:
-    if pa.types.is_temporal(value.type):  # Python cannot hold every time that Arrow can
-        value = value.cast(pa.string())
-        return _cut(str(value.as_py()))
-    return _cut(repr(value.as_py()))
+def _texts(found: Finding, rows: NDArray[np.intp]) -> list[str]:
+    """What is wrong on each of these rows."""
+    field, end = _cut(found.field), f" {found.what}; accepted: {found.accepted}"
+    if found.values is None:
+        return [f"{field}:{end}"] * len(rows)
+    values = found.values.take(pa.array(rows))
+    if pa.types.is_temporal(values.type):  # Python cannot hold every time that Arrow can
+        return [f"{field}: {_cut(str(v))}{end}" for v in values.cast(pa.string()).to_pylist()]
+    return [f"{field}: {_cut(repr(value))}{end}" for value in values.to_pylist()]
 
 
 def _cut(text: str) -> str:
@@ -78,7 +84,22 @@ def rows_as_json(rows: pa.RecordBatch) -> list[str]:
         return ["{}"] * rows.num_rows
     texts = pa.RecordBatch.from_arrays(columns, rows.schema.names)
     return [
-        json.dumps(row, default=str)[:MOST_ROW_TEXT]
+        _json(row)[:MOST_ROW_TEXT]
         for start in range(0, rows.num_rows, _CHUNK)  # bounds the Python objects alive at once
         for row in texts.slice(start, _CHUNK).to_pylist()
     ]
+
+
+def _json(row: dict[str, Any]) -> str:
+    try:
+        text = orjson.dumps(row, default=str)
+    except orjson.JSONEncodeError:  # an integer beyond 64 bits
+        return _json_of_any(row)
+    # orjson has no NaN and infinity, and writes null instead.
+    if text.count(b"null") != list(row.values()).count(None):
+        return _json_of_any(row)
+    return text.decode()
+
+
+def _json_of_any(row: dict[str, Any]) -> str:
+    return json.dumps(row, default=str, ensure_ascii=False, separators=(",", ":"))

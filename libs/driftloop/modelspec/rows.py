@@ -1,8 +1,9 @@
 """Rows as producers have them into a batch of plain columns; no value is judged here."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -45,15 +46,26 @@ def from_dicts(rows: Sequence[Mapping[str, object]]) -> pa.RecordBatch:
 
     Values of one column that share no type become texts: one bad value cannot spoil the batch.
     """
-    names = list(dict.fromkeys(chain.from_iterable(rows)))
+    alike = _alike(rows)
+    names = list(rows[0] if alike else dict.fromkeys(chain.from_iterable(rows)))
     check_names(names)
     if len(names) * len(rows) > MOST_CELLS:
         raise InvalidInput(
             f"rows: {len(rows)} rows name {len(names)} fields; accepted: at most {MOST_CELLS} cells"
         )
-    return pa.RecordBatch.from_arrays(
-        [column([row.get(name) for row in rows]) for name in names], names
-    )
+    if alike and len(names) > 1:  # in one go, which takes half the time
+        columns: Iterable[Sequence[object]] = zip(*map(itemgetter(*names), rows), strict=True)
+    else:
+        columns = ([row.get(name) for row in rows] for name in names)
+    return pa.RecordBatch.from_arrays([column(values) for values in columns], names)
+
+
+def _alike(rows: Sequence[Mapping[str, object]]) -> bool:
+    """Whether all are plain dicts with the same names."""
+    if not rows or set(map(type, rows)) != {dict}:
+        return False
+    names = rows[0].keys()
+    return all(row.keys() == names for row in rows)
 
 
 def check_names(names: Sequence[object]) -> None:
@@ -77,10 +89,15 @@ def check_names(names: Sequence[object]) -> None:
 
 
 def column(values: Sequence[object]) -> pa.Array:
-    """The values as one column of the type they share; as texts where they share none."""
+    """The values as one column of the type they share; as texts where they share none.
+
+    `msgspec.UNSET` is null, as None is.
+    """
     try:
         made = pa.array(values)
     except _UNLIKE:
+        if any(value is msgspec.UNSET for value in values):
+            return column([None if value is msgspec.UNSET else value for value in values])
         made = None
     if made is None or pa.types.is_nested(made.type):
         return pa.array([text(value) for value in values], pa.string())

@@ -3,6 +3,8 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -21,6 +23,12 @@ ROWS: Final = metrics.counter(
     ["model", "state"],
 )
 
+CHECK_ROWS: Final = 16384
+"""Rows checked at once: their columns still fit into the cache of a core."""
+
+Read = tuple[Delivered, pa.RecordBatch]
+"""A message and the rows in it."""
+
 
 class RowChecks:
     """Rows as they were received in, valid and quarantined rows out."""
@@ -35,25 +43,28 @@ class RowChecks:
         """What there is to say about a group of batches."""
         said: list[Outgoing] = []
         counts: Counter[tuple[str, str]] = Counter()
-        for message in messages:
-            contract = await self._contract(message.model)
-            said += self._check(contract, message, counts)
+        for model, group in groupby(messages, attrgetter("model")):
+            contract = await self._contract(model)
+            for part in _alike([(message, message.batch()) for message in group]):
+                said += self._check(contract, part, counts)
         # Only now: if one batch is refused, each of the group comes again alone.
         for (model, state), count in counts.items():
             ROWS.labels(model, state).inc(count)
         return said
 
     def _check(
-        self, contract: Contract, message: Delivered, counts: Counter[tuple[str, str]]
+        self, contract: Contract, part: Sequence[Read], counts: Counter[tuple[str, str]]
     ) -> Iterator[Outgoing]:
-        rows, model = message.batch(), message.model
-        checked = contract.check(rows, int(self._clock() * 1000))
-        yield from self._derived("valid", checked.valid, message)
-        yield from self._derived("quarantined", checked.quarantined, message)
-        counts[model, "received"] += rows.num_rows
-        counts[model, "valid"] += checked.valid.num_rows
-        counts[model, "quarantined"] += checked.quarantined.num_rows
-        counts[model, "duplicate"] += checked.duplicates
+        now = int(self._clock() * 1000)
+        each = contract.check_each([rows for _, rows in part], now)
+        for (message, rows), checked in zip(part, each, strict=True):
+            model = message.model
+            yield from self._derived("valid", checked.valid, message)
+            yield from self._derived("quarantined", checked.quarantined, message)
+            counts[model, "received"] += rows.num_rows
+            counts[model, "valid"] += checked.valid.num_rows
+            counts[model, "quarantined"] += checked.quarantined.num_rows
+            counts[model, "duplicate"] += checked.duplicates
 
     def _derived(
         self, state: RowState, rows: pa.RecordBatch, cause: Delivered
@@ -73,6 +84,19 @@ class RowChecks:
             contract = Contract(registered.spec)
             self._contracts[model] = (registered.revision, contract)
         return contract
+
+
+def _alike(batches: Sequence[Read]) -> Iterator[list[Read]]:
+    """Neighbours of one schema, about `CHECK_ROWS` rows together: they are checked as one."""
+    part: list[Read] = []
+    count = 0
+    for message, rows in batches:
+        if part and (rows.schema != part[0][1].schema or count + rows.num_rows > CHECK_ROWS):
+            yield part
+            part, count = [], 0
+        part.append((message, rows))
+        count += rows.num_rows
+    yield part
 
 
 def _parts(rows: pa.RecordBatch, most_bytes: int) -> Iterator[pa.RecordBatch]:
