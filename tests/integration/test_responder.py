@@ -7,8 +7,8 @@ import nats
 import pytest
 
 from driftloop.bus.bus import Bus
-from driftloop.bus.responder import Responder, headers_of
-from driftloop.bus.wire import Heard
+from driftloop.bus.responder import Responder
+from driftloop.bus.wire import Heard, headers_of
 from driftloop.contracts.errors import InvalidInput, Retry
 from driftloop.local.nats import NatsServer
 

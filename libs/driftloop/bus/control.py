@@ -20,7 +20,8 @@ from driftloop.bus import retry
 from driftloop.bus.connection import Connection
 from driftloop.bus.messages import Delivered, event_message
 from driftloop.bus.publish import publish_all
-from driftloop.bus.work import dead_letter, delivered
+from driftloop.bus.pull import delivered
+from driftloop.bus.work import dead_letter
 from driftloop.contracts.errors import Reject, Retry
 from driftloop.contracts.events import AnyEvent
 from driftloop.contracts.headers import Origin
@@ -71,7 +72,7 @@ async def subscribe(connection: Connection, handlers: Handlers) -> None:
 
 async def _handle(connection: Connection, handlers: Handlers, message: NatsMessage) -> None:
     raw = message.raw_message
-    about = delivered(raw)
+    about = delivered(raw.subject, raw.reply, raw.headers or {}, raw.data)
     alive = asyncio.create_task(_keep_alive(message))
     try:
         event = about.event()

@@ -17,7 +17,6 @@ from nats.js.errors import NotFoundError
 from driftloop.bus.connection import Connection
 from driftloop.bus.messages import Delivered
 from driftloop.bus.pull import Pull
-from driftloop.bus.work import delivered
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +55,11 @@ class Follow:
             return []
         made: list[Delivered] = []
         for message in group:
-            if message.metadata.sequence.consumer != self._delivered + 1:
+            if message.consumer_seq != self._delivered + 1:
                 await self._drop()
                 break
             self._delivered += 1
-            made.append(delivered(message))
+            made.append(message.delivered())
             self.next_seq = made[-1].seq + 1
         if not group and await self._gone():
             await self._drop()
@@ -97,7 +96,7 @@ class Follow:
         )
         info = await self._connection.js.add_consumer(self._stream, config)
         self._consumer = info.name
-        self._pull = Pull(self._connection.nc, self._stream, info.name, 256)
+        self._pull = Pull(self._connection, self._stream, info.name, 256)
         await self._pull.open()
 
     async def _drop(self) -> None:

@@ -3,15 +3,15 @@
 import asyncio
 import itertools
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from nats.errors import ConnectionClosedError, MaxPayloadError, OutboundBufferLimitError
-from nats.errors import Error as NatsError
+from nats.errors import ConnectionClosedError
 from nats.js import api
-from nats.js.errors import APIError
 
 from driftloop.bus.connection import Connection
 from driftloop.bus.messages import Outgoing
+from driftloop.bus.stored import Ack
+from driftloop.bus.wire import block_of
 from driftloop.contracts.errors import Overloaded, Reject, Retry
 from driftloop.contracts.headers import MSG_ID
 
@@ -20,23 +20,29 @@ log = logging.getLogger(__name__)
 ACK_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0
 STREAM_FULL = 10077
+HEADER_ROOM = 16 << 10
+"""Headers take less, but for a reason of a dead letter."""
 
 
-async def publish_all(connection: Connection, messages: Sequence[Outgoing]) -> list[api.PubAck]:
+async def publish_all(connection: Connection, messages: Sequence[Outgoing]) -> list[Ack]:
     """Publish a window of messages and wait for all acknowledgements, which come back in order.
 
     A publish that is not acknowledged is repeated with the same id, so the stream keeps one. Raises
     `Overloaded` when a stream refuses new messages, and `Retry` when the broker stays away.
     """
-    done: dict[int, api.PubAck] = {}
+    _check_sizes(connection, messages)
+    done: dict[int, Ack] = {}
     patience = asyncio.get_running_loop().time() + PATIENCE_SECONDS
     for attempt in itertools.count(1):
         left = [at for at in range(len(messages)) if at not in done]
         if left and connection.nc.is_connected:
-            done.update(await _window(connection, messages, left))
+            said = await connection.stored.publish([messages[at] for at in left], ACK_SECONDS)
+            done.update(_acknowledged(messages, {left[at]: ack for at, ack in said.items()}))
         missing = len(messages) - len(done)
         if not missing:
             break
+        if connection.nc.is_closed:
+            raise ConnectionClosedError
         if asyncio.get_running_loop().time() > patience:
             raise Retry(f"{missing} of {len(messages)} messages were not acknowledged", delay=2.0)
         log.warning("publish: %d of %d not acknowledged, trying again", missing, len(messages))
@@ -44,64 +50,28 @@ async def publish_all(connection: Connection, messages: Sequence[Outgoing]) -> l
     return [done[at] for at in range(len(messages))]
 
 
-async def _window(
-    connection: Connection, messages: Sequence[Outgoing], left: list[int]
-) -> dict[int, api.PubAck]:
-    """Publish the messages at `left`; the acknowledgements that came within `ACK_SECONDS`."""
-    waiting: dict[int, asyncio.Future[api.PubAck]] = {}
-    drops = connection.drops
-    try:
-        for at in left:
-            message = messages[at]
-            waiting[at] = await connection.js.publish_async(
-                message.subject,
-                message.payload,
-                headers=dict(message.headers),
-                wait_stall=ACK_SECONDS,
-            )
-    except ConnectionClosedError:
-        raise
-    except MaxPayloadError as error:
-        most = connection.nc.max_payload
-        raise Reject(
-            f"{message.subject}: {len(message.payload)} bytes are too large for one message; "
-            f"accepted: at most {most}"
-        ) from error
-    except (OutboundBufferLimitError, NatsError) as error:
-        log.warning("publish: %s", error)
-    await _answered(connection, waiting.values(), drops)
-    return _acknowledged(messages, waiting)
+def _check_sizes(connection: Connection, messages: Sequence[Outgoing]) -> None:
+    most = connection.nc.max_payload
+    for message in messages:
+        if len(message.payload) > most - HEADER_ROOM:
+            size = len(message.payload) + len(block_of(message.headers))
+            if size > most:
+                raise Reject(
+                    f"{message.subject}: {size} bytes are too large for one message; "
+                    f"accepted: at most {most}"
+                )
 
 
-async def _answered(
-    connection: Connection, futures: Collection[asyncio.Future[api.PubAck]], drops: int
-) -> None:
-    """Wait for all, `ACK_SECONDS` at most, and no longer than the line holds."""
-    pending = set(futures)
-    deadline = asyncio.get_running_loop().time() + ACK_SECONDS
-    while pending and connection.drops == drops:
-        left = deadline - asyncio.get_running_loop().time()
-        if left <= 0:
-            return
-        _, pending = await asyncio.wait(pending, timeout=min(left, 0.25))
-
-
-def _acknowledged(
-    messages: Sequence[Outgoing], waiting: Mapping[int, asyncio.Future[api.PubAck]]
-) -> dict[int, api.PubAck]:
-    acks: dict[int, api.PubAck] = {}
+def _acknowledged(messages: Sequence[Outgoing], said: Mapping[int, Ack]) -> dict[int, Ack]:
     full: Overloaded | None = None
-    for at, future in waiting.items():
-        if not future.done():
-            future.cancel()  # gives its place in the client's window back
-            continue
-        error = future.exception()
-        if error is None:
-            acks[at] = future.result()
-        elif isinstance(error, APIError) and error.err_code == STREAM_FULL:
-            full = Overloaded(f"stream of {messages[at].subject} is full: {error.description}")
+    acks: dict[int, Ack] = {}
+    for at, ack in said.items():
+        if ack.error is None:
+            acks[at] = ack
+        elif ack.error.err_code == STREAM_FULL:
+            full = Overloaded(f"stream of {messages[at].subject} is full: {ack.error.description}")
         else:
-            log.warning("publish: %s refused: %s", messages[at].subject, error)
+            log.warning("publish: %s refused: %s", messages[at].subject, ack.error.description)
     if full is not None:
         raise full
     return acks
@@ -114,30 +84,24 @@ async def publish_next(connection: Connection, message: Outgoing, last_seq: int)
     back.
     Tries until the broker answers; raises `Conflict` when somebody did write.
     """
-    headers = {
-        **message.headers,
-        str(api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value): str(last_seq),
-    }
+    expected = {str(api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value): str(last_seq)}
     for attempt in itertools.count():
-        try:
-            ack = await connection.js.publish(
-                message.subject, message.payload, timeout=ACK_SECONDS, headers=headers
-            )
-        except APIError as error:
-            if error.err_code in WRONG_LAST_SEQUENCE:
+        if connection.nc.is_closed:
+            raise ConnectionClosedError
+        said = await connection.stored.publish([message], ACK_SECONDS, expected)
+        ack = said.get(0)
+        if ack is not None and ack.error is None:
+            return ack.seq
+        if ack is not None and ack.error is not None:
+            if ack.error.err_code in WRONG_LAST_SEQUENCE:
                 ours = await _ours(connection, message)
                 if ours:
                     return ours
-                raise Conflict(
-                    f"{message.subject}: somebody else wrote after sequence {last_seq}"
-                ) from error
-            log.warning("publish: %s refused, trying again: %s", message.subject, error)
-        except ConnectionClosedError:
-            raise
-        except NatsError as error:
-            log.warning("publish: %s not acknowledged, trying again: %s", message.subject, error)
+                raise Conflict(f"{message.subject}: somebody else wrote after sequence {last_seq}")
+            why = ack.error.description
         else:
-            return ack.seq
+            why = "not acknowledged"
+        log.warning("publish: %s: %s; trying again", message.subject, why)
         await asyncio.sleep(min(0.25 * (attempt + 1), 2.0))
     raise AssertionError("unreachable")
 

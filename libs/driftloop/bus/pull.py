@@ -8,11 +8,14 @@ import asyncio
 import json
 import time
 from collections import deque
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+
+from driftloop.bus.connection import Connection
+from driftloop.bus.messages import Delivered
+from driftloop.bus.wire import Heard, headers_of, read_headers
 
 EXPIRES: Final = 5.0
 HEARTBEAT: Final = 1.0
@@ -22,16 +25,59 @@ SILENCE: Final = 3.0
 """Seconds without a message or a heartbeat after which the request is taken for lost."""
 
 
+class Pulled(NamedTuple):
+    """A message as it came; its reply subject says where it stands in stream and consumer."""
+
+    subject: str
+    reply: str
+    headers: bytes
+    payload: bytes
+
+    def delivered(self) -> Delivered:
+        """The message as handlers see it."""
+        headers = read_headers(self.headers) if self.headers else {}
+        return delivered(self.subject, self.reply, headers, self.payload)
+
+    @property
+    def consumer_seq(self) -> int:
+        """How many messages the consumer has delivered with this one."""
+        return int(_place(self.reply)[4])
+
+
+def delivered(subject: str, reply: str, headers: Mapping[str, str], payload: bytes) -> Delivered:
+    """A message of a consumer as handlers see it; `reply` is where it would be acknowledged."""
+    stream, _, attempt, seq, _, nanoseconds, *_ = _place(reply)
+    return Delivered(
+        subject=subject,
+        payload=payload,
+        headers=headers,
+        stream=stream,
+        seq=int(seq),
+        attempt=int(attempt) or 1,
+        time=int(nanoseconds) * 1e-9,
+    )
+
+
+def _place(reply: str) -> list[str]:
+    """Stream, consumer, attempt, sequence in both, time and pending messages.
+
+    The subject is `$JS.ACK.` and these; newer servers put domain and account before them.
+    https://docs.nats.io/reference/reference-protocols/nats_api_reference
+    """
+    tokens = reply.split(".")
+    return tokens[2:] if len(tokens) == 9 else tokens[4:]
+
+
 class Pull:
     """A standing pull of up to `window` messages from one consumer."""
 
-    def __init__(self, nc: Client, stream: str, consumer: str, window: int) -> None:
-        self._nc = nc
+    def __init__(self, connection: Connection, stream: str, consumer: str, window: int) -> None:
+        self._connection = connection
         self._ask = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._window = window
         self._credit = 0
-        self._heard = 0.0
-        self._ready: deque[Msg] = deque()
+        self._heard_at = 0.0
+        self._ready: deque[Pulled] = deque()
         self._arrived = asyncio.Event()
         self._subscription: Subscription | None = None
         self.lost = False
@@ -39,16 +85,14 @@ class Pull:
 
     async def open(self) -> None:
         """Subscribe the inbox; the first request leaves with the first `next`."""
-        self._inbox = self._nc.new_inbox()
-        self._subscription = await self._nc.subscribe(
-            self._inbox, cb=self._on_message, pending_msgs_limit=-1, pending_bytes_limit=-1
-        )
+        self._inbox = self._connection.nc.new_inbox()
+        self._subscription = await self._connection.hear(self._inbox, self._heard)
 
     async def next(
         self,
         most: int,
         timeout: float,  # noqa: ASYNC109  # running out of it is an answer, not an error
-    ) -> list[Msg]:
+    ) -> list[Pulled]:
         """Up to `most` messages as soon as there is one; an empty list after `timeout` seconds."""
         if not self._ready:
             self._arrived.clear()  # before asking: an answer may come while the request leaves
@@ -63,12 +107,12 @@ class Pull:
 
     def silent(self) -> bool:
         """True when a request is out and neither a message nor a heartbeat has come for a while."""
-        return self._credit > 0 and time.monotonic() - self._heard > SILENCE
+        return self._credit > 0 and time.monotonic() - self._heard_at > SILENCE
 
-    async def close(self) -> list[Msg]:
+    async def close(self) -> list[Pulled]:
         """Unsubscribe; returns what had arrived and was not handed over."""
-        if self._subscription is not None and not self._nc.is_closed:
-            await self._subscription.unsubscribe()
+        if self._subscription is not None:
+            await self._connection.unhear(self._subscription)
         left = list(self._ready)
         self._ready.clear()
         return left
@@ -81,31 +125,34 @@ class Pull:
             return
         wanted = self._window - self._credit - len(self._ready)
         self._credit += wanted
-        self._heard = now
+        self._heard_at = now
         ask = {
             "batch": wanted,
             "max_bytes": MAX_BYTES,
             "expires": int(EXPIRES * 1e9),
             "idle_heartbeat": int(HEARTBEAT * 1e9),
         }
-        await self._nc.publish(self._ask, json.dumps(ask).encode(), reply=self._inbox)
+        message = json.dumps(ask).encode()
+        await self._connection.nc.publish(self._ask, message, reply=self._inbox)
 
-    async def _on_message(self, message: Msg) -> None:
-        self._heard = time.monotonic()
-        if message.reply:
-            self._credit -= 1
-            self._ready.append(message)
-        elif message.headers is not None:
-            self._on_status(message.headers)
+    def _heard(self, heard: list[Heard]) -> None:
+        self._heard_at = time.monotonic()
+        for subject, reply, headers, payload in heard:
+            if reply:
+                self._credit -= 1
+                self._ready.append(Pulled(subject.decode(), reply.decode(), headers, payload))
+            elif headers:
+                self._on_status(headers)
         self._arrived.set()
 
-    def _on_status(self, headers: dict[str, str]) -> None:
-        status = headers.get("Status", "")
+    def _on_status(self, block: bytes) -> None:
+        line, _, _ = block.partition(b"\r\n")
+        _, status, *words = line.decode().split(" ", 2)
         if status == "100":
             return
-        unfilled = headers.get("Nats-Pending-Messages", "")
+        unfilled = headers_of(block).get("Nats-Pending-Messages", "")
         self._credit = max(0, self._credit - int(unfilled)) if unfilled.isdigit() else 0
-        text = headers.get("Description", "").lower()
+        text = "".join(words).lower()
         if status == "503" or (
             status in ("404", "409") and "consumer" in text and "pending" not in text
         ):

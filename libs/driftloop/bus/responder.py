@@ -2,11 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final
-
-from nats.aio.msg import Msg
 
 from driftloop.bus.connection import Connection
 from driftloop.bus.requests import ERROR, error_kind
@@ -20,8 +18,6 @@ Hears = Callable[[list[Heard]], None]
 each. Called in the event loop, never awaited; what one of them raises is the answer to all."""
 MOST_ERROR: Final = 65_536
 """Bytes of an error's text."""
-MOST_KEPT: Final = 512
-"""Bytes of headers that are kept, read, for the next request with the same."""
 
 
 class Responder:
@@ -46,13 +42,7 @@ class Responder:
                 for request in asked:
                     self.fail(request[1], error)
 
-        async def queued(message: Msg) -> None:  # what comes before `direct` is in its place
-            block = _block(message.headers) if message.headers else b""
-            direct([(message.subject.encode(), message.reply.encode(), block, message.data)])
-
-        nc, queue = self._connection.nc, self._connection.service
-        sub = await nc.subscribe(subject, queue=queue, cb=queued)
-        self._connection.wire.direct[b"%d" % sub._id] = direct
+        await self._connection.hear(subject, direct, self._connection.service)
 
     def answer(self, to: bytes, payload: bytes, content_type: str = "") -> None:
         """Send an answer, with its content type in a header if one is given."""
@@ -94,19 +84,9 @@ class Responder:
         self._ready += lines
 
     async def _flush(self) -> None:
-        # nats-py has no public way to send several messages at once, and one `publish` for each
-        # costs more than all the rest of an answer. `tests/integration/test_responder.py` fails
-        # when a release no longer has this.
         lines, self._ready = self._ready, []
-        nc = self._connection.nc
-        transport = nc._transport
-        try:
-            if nc.is_connected and transport is not None:
-                transport.write(b"".join(lines))
-                await transport.drain()  # type: ignore[no-untyped-call]
-                return
-        except (AttributeError, OSError, RuntimeError) as error:  # it went while this was written
-            log.debug("answers: %s", error)
+        if await self._connection.write(lines):
+            return
         self.lost += len(lines)
         log.warning("%d answers were not sent: not connected to NATS", len(lines))
 
@@ -122,25 +102,3 @@ def _error(to: bytes, error: Exception) -> bytes:
 @lru_cache(maxsize=64)
 def _head(name: str, value: str) -> bytes:
     return b"NATS/1.0\r\n%b: %b\r\n\r\n" % (name.encode(), value.encode())
-
-
-def _block(headers: Mapping[str, str]) -> bytes:
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"NATS/1.0\r\n{lines}\r\n".encode()
-
-
-def headers_of(block: bytes) -> Mapping[str, str]:
-    """The headers of a block `NATS/1.0`; a name that comes twice has its last value."""
-    return _kept(block) if len(block) <= MOST_KEPT else _read(block)
-
-
-def _read(block: bytes) -> Mapping[str, str]:
-    made: dict[str, str] = {}
-    for line in block.decode("utf-8", "replace").split("\r\n")[1:]:
-        name, colon, value = line.partition(":")
-        if colon:
-            made[name] = value.strip()
-    return made
-
-
-_kept = lru_cache(maxsize=1024)(_read)

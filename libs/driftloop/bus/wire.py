@@ -8,7 +8,9 @@ are handed to it together, at once.
 Client protocol: https://docs.nats.io/reference/reference-protocols/nats-protocol
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from nats.aio.client import Client
@@ -21,6 +23,8 @@ Direct = Callable[[list[Heard]], None]
 """Messages that came together; called in the event loop, and must not raise."""
 MOST_LINE: Final = 1 << 20
 """Bytes of a line of the server; its `INFO` may name many servers."""
+MOST_KEPT: Final = 512
+"""Bytes of headers that are kept, read, for the next message with the same."""
 _MESSAGES: Final = b"MH"
 
 
@@ -104,3 +108,30 @@ def wired(client: Client) -> Wire:
     made.buf += before.buf
     client._ps = made
     return made
+
+
+def headers_of(block: bytes) -> Mapping[str, str]:
+    """The headers of a block `NATS/1.0`; a name that comes twice has its last value."""
+    return _kept(block) if len(block) <= MOST_KEPT else read_headers(block)
+
+
+def read_headers(block: bytes) -> Mapping[str, str]:
+    """The same for headers that will hardly come again."""
+    made: dict[str, str] = {}
+    for line in block.decode("utf-8", "replace").split("\r\n")[1:]:
+        name, colon, value = line.partition(":")
+        if colon:
+            made[name] = value.strip()
+    return made
+
+
+_kept = lru_cache(maxsize=1024)(read_headers)
+
+
+def block_of(headers: Mapping[str, str]) -> bytes:
+    """Headers as they travel; a line break in a value becomes a space."""
+    lines = [f"{name}: {_BREAKS.sub(' ', value)}\r\n" for name, value in headers.items()]
+    return f"NATS/1.0\r\n{''.join(lines)}\r\n".encode()
+
+
+_BREAKS: Final = re.compile(r"[\r\n]+")

@@ -12,7 +12,6 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import api
 
@@ -20,7 +19,7 @@ from driftloop.bus import retry
 from driftloop.bus.connection import Connection
 from driftloop.bus.messages import Delivered, Outgoing
 from driftloop.bus.publish import publish_all
-from driftloop.bus.pull import Pull
+from driftloop.bus.pull import Pull, Pulled
 from driftloop.contracts import headers, subjects
 from driftloop.contracts.errors import Reject, Retry
 
@@ -56,58 +55,101 @@ async def ensure_consumer(connection: Connection, work: Work) -> None:
 
 
 async def run_work(connection: Connection, work: Work, stopping: asyncio.Event) -> None:
-    """Consume until `stopping`; the group in hand is finished, the rest is given back."""
+    """Consume until `stopping`; the group in hand is finished, the rest is given back.
+
+    While what one group said is on its way into the log, the next one is handled.
+    """
     pull: Pull | None = None
+    before: asyncio.Task[None] | None = None
     while not stopping.is_set():
         try:
             if pull is None or pull.lost:
                 await _give_back(connection, pull)
                 await ensure_consumer(connection, work)
-                pull = Pull(connection.nc, work.stream, work.durable, 2 * work.group)
+                pull = Pull(connection, work.stream, work.durable, 2 * work.group)
                 await pull.open()
             group = await pull.next(work.group, timeout=0.5)
             if group:
-                await _handle(connection, work, group)
+                before = await _handle(connection, work, group, before)
         except (NatsError, OSError) as error:
+            before = None if before is None or before.done() else before
             log.warning("%s: %s", work.durable, error)
             await asyncio.sleep(0.5)
+    with contextlib.suppress(NatsError, OSError):
+        await _over(before)
     await _give_back(connection, pull)
+
+
+async def _over(before: asyncio.Task[None] | None) -> None:
+    """Wait until the group before is in the log and acknowledged; raises what went wrong."""
+    if before is not None:
+        await before
 
 
 async def _give_back(connection: Connection, pull: Pull | None) -> None:
     """Leave the consumer; what had arrived and was not begun goes to somebody else at once."""
     if pull is not None:
         with contextlib.suppress(NatsError):
-            for message in await pull.close():
-                await connection.nc.publish(message.reply, b"-NAK")
+            await _answer(connection, await pull.close(), b"-NAK")
 
 
-async def _handle(connection: Connection, work: Work, group: list[Msg]) -> None:
+async def _answer(connection: Connection, messages: Sequence[Pulled], word: bytes) -> None:
+    lines = [b"PUB %b %d\r\n%b\r\n" % (m.reply.encode(), len(word), word) for m in messages]
+    await connection.write(lines)
+
+
+async def _handle(
+    connection: Connection, work: Work, group: list[Pulled], before: asyncio.Task[None] | None
+) -> asyncio.Task[None]:
+    """Handle a group; the task that ends when it is done with has begun when this returns."""
+    messages = [message.delivered() for message in group]
+    said: Sequence[Outgoing] | Exception
     try:
-        said = await work.handler([delivered(m) for m in group])
+        said = await work.handler(messages)
+    except Exception as error:
+        said = error
+    await _over(before)
+    return asyncio.create_task(_say(connection, work, group, messages, said))
+
+
+async def _say(
+    connection: Connection,
+    work: Work,
+    group: Sequence[Pulled],
+    messages: Sequence[Delivered],
+    said: Sequence[Outgoing] | Exception,
+) -> None:
+    """Publish what a group said and acknowledge it; if that fails, each message by itself."""
+    try:
+        if isinstance(said, Exception):
+            raise said
         await publish_all(connection, said)
     except Exception as error:
-        if len(group) > 1:
-            for message in group:
-                await _handle(connection, work, [message])
+        if len(group) == 1:
+            await _failed(connection, work, group[0], messages[0], error)
             return
-        await _failed(connection, work, group[0], error)
+        for message, about in zip(group, messages, strict=True):
+            try:
+                again: Sequence[Outgoing] | Exception = await work.handler([about])
+            except Exception as wrong:
+                again = wrong
+            await _say(connection, work, [message], [about], again)
         return
-    for message in group:
-        await connection.nc.publish(message.reply, b"+ACK")
+    await _answer(connection, group, b"+ACK")
 
 
-async def _failed(connection: Connection, work: Work, message: Msg, error: Exception) -> None:
-    about = delivered(message)
+async def _failed(
+    connection: Connection, work: Work, message: Pulled, about: Delivered, error: Exception
+) -> None:
     if isinstance(error, NatsError):
         raise error
     if isinstance(error, Retry):
         log.info("%s: %s again in %.1f s: %s", work.durable, about.position, error.delay, error)
-        await message.nak(delay=error.delay)
+        await _answer(connection, [message], _again(error.delay))
     elif isinstance(error, Reject) or retry.given_up(about.attempt):
         log.warning("%s: dead letter %s: %s", work.durable, about.position, error)
         await publish_all(connection, [dead_letter(work.durable, about, f"{error}")])
-        await message.term()
+        await _answer(connection, [message], b"+TERM")
     else:
         log.exception(
             "%s: bug while handling %s (%s)",
@@ -116,7 +158,11 @@ async def _failed(connection: Connection, work: Work, message: Msg, error: Excep
             about.event_id,
             exc_info=error,
         )
-        await message.nak(delay=retry.backoff(about.attempt))
+        await _answer(connection, [message], _again(retry.backoff(about.attempt)))
+
+
+def _again(seconds: float) -> bytes:
+    return b'-NAK {"delay": %d}' % int(seconds * 1e9)
 
 
 def dead_letter(service: str, about: Delivered, reason: str) -> Outgoing:
@@ -129,18 +175,4 @@ def dead_letter(service: str, about: Delivered, reason: str) -> Outgoing:
     kept[headers.ORIGIN] = f"{about.subject} {about.position}"
     return Outgoing(
         subject=subjects.dead(service, about.model), payload=about.payload, headers=kept
-    )
-
-
-def delivered(message: Msg) -> Delivered:
-    """A pulled message as handlers see it."""
-    meta = message.metadata
-    return Delivered(
-        subject=message.subject,
-        payload=message.data,
-        headers=message.headers or {},
-        stream=meta.stream,
-        seq=meta.sequence.stream,
-        attempt=meta.num_delivered or 1,
-        time=meta.timestamp.timestamp(),
     )

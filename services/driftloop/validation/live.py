@@ -30,16 +30,21 @@ class LiveGates:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._tasks = KeyedTasks(bus, nudge="events.*.shadow.started")
+        self._changes = bus.models.changes()
+        self._shadows: dict[str, tuple[Shadow, ...]] = {}
 
     async def run(self) -> None:
         """Judge until the service stops."""
         await self._tasks.run(self._wanted)
 
     async def _wanted(self) -> Wanted:
+        for model, state in (await self._changes.next()).items():
+            self._shadows.pop(model, None)
+            if state is not None and state.shadows:
+                self._shadows[model] = state.shadows
         wanted: dict[Hashable, Start] = {}
-        for model in await self._bus.models.keys():
-            state = await self._bus.models.get(model)
-            for shadow in state.shadows if state is not None else ():
+        for model, shadows in self._shadows.items():
+            for shadow in shadows:
                 wanted[model, shadow.run, shadow.role] = partial(self._judge, model, shadow)
         return wanted
 

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from nats.errors import ProtocolError
 
 from driftloop.bus import wire
-from driftloop.bus.responder import headers_of
-from driftloop.bus.wire import Wire
+from driftloop.bus.wire import Wire, headers_of
 
 BLOCK = b"NATS/1.0\r\ncontent-type: application/x-msgpack\r\nrequest-timeout: 2\r\n\r\n"
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from driftloop.bus.bus import Bus
-from driftloop.bus.responder import Responder, headers_of
-from driftloop.bus.wire import Heard
+from driftloop.bus.responder import Responder
+from driftloop.bus.wire import Heard, headers_of
 from driftloop.contracts.batches import Matrix
 from driftloop.contracts.errors import DriftloopError, InvalidInput
 from driftloop.contracts.headers import MSGPACK
