@@ -104,7 +104,7 @@ def serve(
         folder=data,
     )
     try:
-        with _progress() as tell:
+        with progress() as tell:
             results = run_bench(options, tell)
     except RuntimeError as error:
         raise Stop(Exit.NO, str(error)) from error
@@ -128,7 +128,7 @@ def _print(options: "Options", results: list["Result | StressResult"], *, json: 
 
 
 @contextmanager
-def _progress() -> Iterator["Tell"]:
+def progress() -> Iterator["Tell"]:
     """A line that changes in a terminal, else a line for each step; both on standard error."""
     if not sys.stderr.isatty():
         yield output.note

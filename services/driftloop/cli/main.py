@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from driftloop.cli import bench, events, models, output, send, spec, sql, start, steer
+from driftloop.cli import bench_data, events, models, output, send, spec, sql, start, steer
 from driftloop.cli.exits import EXPECTED, MEANINGS, code_of, text_of
 
 EPILOG = (
@@ -31,7 +31,7 @@ def make() -> typer.Typer:
         for function in group:
             app.command(rich_help_panel=panel)(function)
     app.add_typer(spec.commands, name="spec", rich_help_panel="Data")
-    app.add_typer(bench.commands, name="bench", rich_help_panel="Look")
+    app.add_typer(bench_data.COMMANDS, name="bench", rich_help_panel="Look")
     return app
 
 

@@ -1,6 +1,7 @@
 """All stages in one run: every repeat visits every server of a stage in turn."""
 
 import asyncio
+import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,10 +19,12 @@ from driftloop.local.bench.samples import paired_ratio
 from driftloop.local.bench.stages import feeds
 from driftloop.local.bench.stages.drain import Drain, Drained
 from driftloop.local.bench.stages.stage import MODEL, Size, Stage, stages
+from driftloop.local.bench.targets import peer
 from driftloop.local.nats import NatsServer
 from driftloop.modelspec.spec import Registered
 
 LOG_GB: Final = 16.0
+ENGINE_SECONDS: Final = 1.0
 Tell = Callable[[str], None]
 
 
@@ -56,6 +59,8 @@ class StageResult(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     baseline: str
     lines: list[StageLine]
+    engine_rows_per_s: float | None = None
+    """Rows a second of onnxruntime alone, where it is what the stage leans on."""
 
 
 def run_stages(options: StageOptions, tell: Tell) -> list[StageResult]:
@@ -117,14 +122,28 @@ async def _stage(
     size = Size(options.batches, options.rows)
     servers = [s for s in stage.servers if not options.only or s.name in options.only]
     samples: dict[str, list[Drained]] = {server.name: [] for server in servers}
+    alone = []
     for repeat in range(options.repeats):
         for server in servers:
             tell(f"{stage.name}: repeat {repeat + 1} of {options.repeats}, {server.name}")
             path = model.path if model is not None else Path()
             samples[server.name].append(await drain.visit(stage, server, size, path))
+        if model is not None:
+            alone.append(await asyncio.to_thread(_engine, model.path, options.rows))
     base = [one.rate for one in samples.get(stage.baseline, [])]
     lines = [_line(name, found, base) for name, found in samples.items()]
-    return StageResult(name=stage.name, title=stage.title, baseline=stage.baseline, lines=lines)
+    return StageResult(
+        name=stage.name,
+        title=stage.title,
+        baseline=stage.baseline,
+        lines=lines,
+        engine_rows_per_s=median(alone) if alone else None,
+    )
+
+
+def _engine(model: Path, rows: int) -> float:
+    command = peer("engine", model, rows, ENGINE_SECONDS)
+    return float(subprocess.run(command, check=True, capture_output=True).stdout)
 
 
 def _line(name: str, found: list[Drained], base: Sequence[float]) -> StageLine:

@@ -1,0 +1,134 @@
+"""`bench stages` and `bench chain`: how many rows a second each service and all of them take."""
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from driftloop.cli import bench, output
+from driftloop.cli.bench import DATA, Data, progress
+from driftloop.cli.exits import Exit, Stop
+from driftloop.cli.options import Json
+
+if TYPE_CHECKING:
+    from driftloop.local.bench.chain.run import ChainResult
+    from driftloop.local.bench.stages.run import StageResult
+
+COMMANDS: Final = bench.commands
+"""Those of `bench`, with the two of this module."""
+Stages = Annotated[
+    str,
+    typer.Option(
+        "--stage",
+        help="With commas; of scoring, scoring-hgb, validation, feedback, drift, telemetry; "
+        "or all.",
+    ),
+]
+Batches = Annotated[int, typer.Option(min=1, help="Batches that wait in the log.")]
+Rows = Annotated[int, typer.Option(min=1, max=16_384, help="Rows of a batch.")]
+Repeats = Annotated[int, typer.Option(min=1, help="Runs of each server.")]
+Only = Annotated[
+    str, typer.Option("--only", metavar="NAME,...", help="No other servers than these.")
+]
+Confirm = Annotated[
+    float, typer.Option(min=1.0, help="Seconds for which the highest rate has to be kept up.")
+]
+STAGE_COLUMNS = ("server", "rows/s", "rows/s a core", "ratio", "NATS us a row", "RSS MB")
+CHAIN_COLUMNS = ("load", "rows/s", "p50 ms", "p99 ms", "all read after s", "cores", "RSS MB")
+
+
+@COMMANDS.command()
+def stages(
+    stage: Stages = "all",
+    batches: Batches = 1_000,
+    rows: Rows = 1_024,
+    repeats: Repeats = 5,
+    only: Only = "",
+    data: Data = DATA,
+    json: Json = False,
+) -> None:
+    """Measure each service of the data plane alone, as it drains what waits in the log."""
+    from driftloop.local.bench.stages.run import StageOptions, run_stages
+
+    options = StageOptions(
+        stages=stage,
+        batches=batches,
+        rows=rows,
+        repeats=repeats,
+        only=tuple(name.strip() for name in only.split(",") if name.strip()),
+        folder=data,
+    )
+    try:
+        with progress() as tell:
+            results = run_stages(options, tell)
+    except RuntimeError as error:
+        raise Stop(Exit.NO, str(error)) from error
+    if json:
+        output.as_json(results)
+        return
+    for result in results:
+        show_stage(result)
+
+
+@COMMANDS.command()
+def chain(
+    rows: Rows = 1_024,
+    confirm_seconds: Confirm = 60.0,
+    data: Data = DATA,
+    json: Json = False,
+) -> None:
+    """Find the highest rate that all services together keep up, and the latency below it."""
+    from driftloop.local.bench.chain.run import ChainOptions, run_chain
+
+    options = ChainOptions(rows=rows, confirm_seconds=confirm_seconds, folder=data)
+    try:
+        with progress() as tell:
+            result = run_chain(options, tell)
+    except RuntimeError as error:
+        raise Stop(Exit.NO, str(error)) from error
+    if json:
+        output.as_json(result)
+    else:
+        show_chain(result)
+
+
+def show_stage(result: "StageResult") -> None:
+    """The table of one stage."""
+    output.say(f"{result.name}: {result.title}", "bold")
+    rows = [
+        [
+            line.server,
+            f"{line.rows_per_s:,.0f}",
+            f"{line.rows_per_core_s:,.0f}",
+            "-" if line.ratio is None else f"{line.ratio:.3g}",
+            f"{line.nats_us_per_row:.2f}",
+            f"{line.rss_mb:,.0f}",
+        ]
+        for line in result.lines
+    ]
+    if result.engine_rows_per_s is not None:
+        rows.append(["onnxruntime alone", "-", f"{result.engine_rows_per_s:,.0f}", "-", "-", "-"])
+    output.table(STAGE_COLUMNS, rows, STAGE_COLUMNS[1:])
+    repeats = max(len(line.samples) for line in result.lines)
+    output.note(f"medians of {repeats}; ratio: rows/s to that of {result.baseline}, paired")
+    output.say("")
+
+
+def show_chain(result: "ChainResult") -> None:
+    """The table of the chain: the highest rate, and the latency at parts of it."""
+    points = {"highest": result.highest, **result.latency}
+    output.say("chain: ingest to telemetry, rows and their labels", "bold")
+    rows = [
+        [
+            name,
+            f"{point.rate:,.0f}",
+            f"{point.told.p50_ms:.1f}",
+            f"{point.told.p99_ms:.1f}",
+            f"{point.drain_seconds:.2f}",
+            f"{sum(point.cores.values()):.2f}",
+            f"{sum(point.megabytes.values()):,.0f}",
+        ]
+        for name, point in points.items()
+    ]
+    output.table(CHAIN_COLUMNS, rows, CHAIN_COLUMNS[1:])
+    cores = ", ".join(f"{name} {used:.2f}" for name, used in result.highest.cores.items())
+    output.note(f"latency: from sent to scored; cores at the highest rate: {cores}")
