@@ -11,7 +11,7 @@ READY := .venv/.stamp
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 CACHES := .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help setup demo bench bench-serve test check format lock docs dist clean
+.PHONY: help setup demo bench bench-serve bench-data test check format lock docs dist clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [ARGS='...']"
@@ -23,10 +23,13 @@ setup: $(READY) ## Build .venv from requirements.lock (the other targets do it w
 demo: $(READY) ## Watch the loop retrain and promote on real flights; ARGS for `driftloop demo`
 	@$(BIN)/driftloop demo $(ARGS)
 
-bench: bench-serve ## Every benchmark
+bench: bench-serve bench-data ## Every benchmark
 
 bench-serve: $(READY) ## Measure inference beside peers; ARGS for `driftloop bench serve`
 	@$(BIN)/driftloop bench serve $(ARGS)
+
+bench-data: $(READY) ## Measure the data plane and write docs/explanation/performance.md
+	@$(BIN)/driftloop bench data --page docs/explanation/performance.md $(ARGS)
 
 test: $(READY) ## Run every test, two at a time; those that need Docker skip without; ARGS for pytest
 	@$(BIN)/pytest -q -rs -n 2 --dist loadfile $(ARGS)

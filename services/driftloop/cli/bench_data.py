@@ -1,5 +1,6 @@
 """`bench stages` and `bench chain`: how many rows a second each service and all of them take."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -31,6 +32,9 @@ Only = Annotated[
 ]
 Confirm = Annotated[
     float, typer.Option(min=1.0, help="Seconds for which the highest rate has to be kept up.")
+]
+Page = Annotated[
+    Path, typer.Option("--page", help="File of the page; a JSON file stands beside it.")
 ]
 STAGE_COLUMNS = ("server", "rows/s", "rows/s a core", "ratio", "NATS us a row", "RSS MB")
 CHAIN_COLUMNS = ("load", "rows/s", "p50 ms", "p99 ms", "all read after s", "cores", "RSS MB")
@@ -89,6 +93,39 @@ def chain(
         output.as_json(result)
     else:
         show_chain(result)
+
+
+@COMMANDS.command("data")
+def whole(
+    page: Page,
+    batches: Batches = 1_000,
+    repeats: Repeats = 5,
+    confirm_seconds: Confirm = 60.0,
+    data: Data = DATA,
+) -> None:
+    """Measure stages and chain, and write a page about it, with all numbers in a JSON file."""
+    import msgspec
+
+    from driftloop.local.bench.chain.run import ChainOptions, run_chain
+    from driftloop.local.bench.page import Measured, machine
+    from driftloop.local.bench.page import page as written
+    from driftloop.local.bench.stages.run import StageOptions, run_stages
+
+    try:
+        with progress() as tell:
+            options = StageOptions(batches=batches, repeats=repeats, folder=data)
+            results = run_stages(options, tell)
+            found = run_chain(ChainOptions(confirm_seconds=confirm_seconds, folder=data), tell)
+    except RuntimeError as error:
+        raise Stop(Exit.NO, str(error)) from error
+    for result in results:
+        show_stage(result)
+    show_chain(found)
+    measured = Measured(machine=machine(), stages=results, chain=found)
+    page.write_text(written(measured))
+    page.with_suffix(".json").write_bytes(
+        msgspec.json.format(msgspec.json.encode(measured), indent=1) + b"\n"
+    )
 
 
 def show_stage(result: "StageResult") -> None:

@@ -24,6 +24,8 @@ MODEL: Final = "bench"
 STREAMS: Final = ("ROWS", "LABELS", "SCORED", "OUTCOMES")
 SHARES: Final = (0.1, 0.5, 0.9)
 """Of the highest rate, at which latency is measured."""
+LEAST: Final = 0.05
+"""Of the first rate: a chain that does not even keep up this is broken."""
 STEPS: Final = 4
 """Halvings of the interval in which the highest rate lies."""
 GRACE_SECONDS: Final = 60.0
@@ -42,6 +44,8 @@ class ChainOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Of a batch."""
     first_rate: float = 20_000.0
     """Rows a second to begin with."""
+    most_rate: float = 4e6
+    """Rows a second above which nothing is tried."""
     probe_seconds: float = 8.0
     confirm_seconds: float = 60.0
     latency_seconds: float = 15.0
@@ -81,10 +85,11 @@ async def _run(options: ChainOptions, model: Fitted, folder: Path, tell: Tell) -
     try:
         await system.start()
         bus = await Bus.open(system.url, "bench")
-        await ours.register(bus, MODEL, [model.path.read_bytes()])
-        result = await _Chain(options, system, bus, tell).result()
-        await bus.close()
-        return result
+        try:
+            await ours.register(bus, MODEL, [model.path.read_bytes()])
+            return await _Chain(options, system, bus, tell).result()
+        finally:
+            await bus.close()
     finally:
         await system.stop()
 
@@ -105,9 +110,9 @@ class _Chain:
         options = self._options
         await self._at(options.first_rate / 4, 3.0)
         low, high = 0.0, options.first_rate
-        while (await self._probe(high)).kept_up:
+        while high <= options.most_rate and (await self._probe(high)).kept_up:
             low, high = high, 2 * high
-        for _ in range(STEPS):
+        for _ in range(STEPS if high <= options.most_rate else 0):
             middle = (low + high) / 2
             low, high = (middle, high) if (await self._probe(middle)).kept_up else (low, middle)
         highest = await self._confirmed(low)
@@ -118,7 +123,7 @@ class _Chain:
         return ChainResult(highest=highest, latency=latency, probes=self._probes)
 
     async def _confirmed(self, rate: float) -> ChainPoint:
-        while rate >= 1_000:
+        while rate >= self._options.first_rate * LEAST:
             point = await self._at(rate, self._options.confirm_seconds)
             if point.kept_up:
                 return point

@@ -17,6 +17,8 @@ from driftloop.runtime.settings import PREFIX
 
 READY_SECONDS: Final = 60.0
 DRAIN_SECONDS: Final = 60.0
+TICK: Final = 0.01
+"""Seconds in which the system counts CPU."""
 WARM: Final = 8
 """Batches before the clock starts."""
 PUBLISHED: Final = 64
@@ -42,7 +44,7 @@ class Drained(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def rate_core(self) -> float:
         """Rows a second of the server's CPU."""
-        return self.rows / self.cpu_seconds
+        return self.rows / max(self.cpu_seconds, TICK)
 
 
 class Drain:

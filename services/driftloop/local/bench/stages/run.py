@@ -98,11 +98,13 @@ async def _run(
         nats.start()
         try:
             bus = await Bus.open(nats.url, "bench", layout=Layout(log_gb=LOG_GB))
-            model = models.get(stage.model)
-            await _register(bus, model)
-            drain = Drain(nats, bus, folder)
-            results.append(await _stage(options, stage, drain, model, tell))
-            await bus.close()
+            try:
+                model = models.get(stage.model)
+                await _register(bus, model)
+                drain = Drain(nats, bus, folder)
+                results.append(await _stage(options, stage, drain, model, tell))
+            finally:
+                await bus.close()
         finally:
             nats.stop()
     return results

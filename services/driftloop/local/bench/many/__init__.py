@@ -1,0 +1,1 @@
+"""Many models in one deployment: start-up, idle cost, exactness of all rows, and fairness."""

@@ -1,0 +1,115 @@
+"""The page about the speed of the data plane, written from what a run measured."""
+
+import platform
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from driftloop.local.bench.chain.run import ChainResult
+from driftloop.local.bench.stages.run import StageResult
+
+TOP: Final = """\
+# How fast the data plane is
+
+Rows come in, column batches travel: no service calls Python for a row or a value. What is left is
+the work of Arrow, numpy, onnxruntime, River and ClickHouse, and what NATS takes to store and
+deliver. `make bench-data` measured this and wrote this page
+([how](../how-to/measure-the-data-plane.md)); your machine gives other numbers, and ratios much
+like these.
+"""
+STAGES: Final = """
+## Each service alone
+
+The log is filled while the service is stopped, then it is let go and timed until it has handled
+all. *Rows/s* is by the clock, with the NATS server on the same machine; *rows/s a core* by the
+CPU time of the service alone. `limit` is a loop of nats-py and onnxruntime written by hand for
+this one thing, with the same batches and no checks, metrics, shadows or retries. The ratio is
+that of rows/s, paired.
+"""
+CHAIN: Final = """
+## All services together
+
+A producer sends rows at a rate through `ingest`, and the label of each row a second later;
+`validation`, `inference`, `feedback`, `drift` and `telemetry` run beside it, and the NATS server,
+all on this machine. A rate is kept up when nothing is refused and every service has read all
+there is within three seconds of the last row. Latency is from a batch sent to its scored batch
+heard.
+"""
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """All results of a run, and where it was."""
+
+    machine: str
+    stages: list[StageResult]
+    chain: ChainResult
+
+
+def machine() -> str:
+    """This machine, in words."""
+    import psutil
+
+    memory = psutil.virtual_memory().total / 2**30
+    python = platform.python_version()
+    return f"{psutil.cpu_count()} cores, {memory:.0f} GiB, Python {python}"
+
+
+def page(measured: Measured) -> str:
+    """The page, in Markdown."""
+    lines = [TOP, f"Measured on: {measured.machine}.", STAGES.rstrip("\n"), ""]
+    for stage in measured.stages:
+        lines += [f"### {stage.name}: {stage.title}", "", *_stage(stage), ""]
+    lines += [CHAIN.lstrip("\n").rstrip("\n"), "", *_chain(measured.chain), ""]
+    return "\n".join(lines)
+
+
+def _stage(stage: StageResult) -> Iterator[str]:
+    rows = [
+        [
+            line.server,
+            f"{line.rows_per_s:,.0f}",
+            f"{line.rows_per_core_s:,.0f}",
+            "-" if line.ratio is None else f"{line.ratio:.3g}",
+            f"{line.nats_us_per_row:.2f}",
+            f"{line.rss_mb:,.0f}",
+        ]
+        for line in stage.lines
+    ]
+    if stage.engine_rows_per_s is not None:
+        rows.append(["onnxruntime alone", "-", f"{stage.engine_rows_per_s:,.0f}", "-", "-", "-"])
+    yield from _table(
+        ["", "rows/s", "rows/s a core", "ratio", "CPU of NATS, us a row", "RSS MB"], rows
+    )
+
+
+def _chain(chain: ChainResult) -> Iterator[str]:
+    points = {"highest rate": chain.highest}
+    points |= {f"{share} of it": point for share, point in chain.latency.items()}
+    yield from _table(
+        ["", "rows/s", "p50 ms", "p99 ms", "all read after s", "CPU, cores", "RSS MB"],
+        [
+            [
+                name,
+                f"{point.rate:,.0f}",
+                f"{point.told.p50_ms:.1f}",
+                f"{point.told.p99_ms:.1f}",
+                f"{point.drain_seconds:.2f}",
+                f"{sum(point.cores.values()):.2f}",
+                f"{sum(point.megabytes.values()):,.0f}",
+            ]
+            for name, point in points.items()
+        ],
+    )
+    used = sorted(chain.highest.cores.items(), key=lambda item: -item[1])
+    each = ", ".join(f"{name} {cores:.2f}" for name, cores in used)
+    yield ""
+    producer = chain.highest.told.client_cores
+    yield f"CPU at the highest rate, in cores: {each}; the producer {producer:.2f}."
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield "|---" + "|---:" * (len(head) - 1) + "|"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
