@@ -12,10 +12,10 @@ import pytest
 from driftloop.bus.bus import Bus
 from driftloop.bus.provision import Layout
 from driftloop.bus.requests import Reply, Request
-from driftloop.client import Client, NotSent, Sent, SyncClient
+from driftloop.client import Client, NotSent, Report, Sent, SyncClient
 from driftloop.contracts import subjects
 from driftloop.contracts.errors import InvalidInput, Overloaded, UnknownModel
-from driftloop.contracts.headers import MSGPACK, ROWS
+from driftloop.contracts.headers import MSG_ID, MSGPACK, ROWS
 from driftloop.contracts.requests import BATCH_ID, Accepted, Prediction, PredictRequest
 from driftloop.ingest.app import SERVICE
 from driftloop.local.nats import NatsServer
@@ -72,7 +72,8 @@ def test_a_program_without_an_event_loop_sends_data_of_every_kind(ingest_thread:
     table = pa.Table.from_batches([batch()])
     frame = pandas.DataFrame(list(rows_one_by_one()), index=[3, 1, 4, 1, 5])
     with SyncClient(ingest_thread) as client:
-        for data in (batch(), table, frame, rows_one_by_one(), rows_from_afar()):
+        reader, parts = table.to_reader(), iter(table.to_batches(max_chunksize=2))
+        for data in (batch(), table, frame, reader, parts, rows_one_by_one(), rows_from_afar()):
             sent = client.send_rows("rain", data, batch_rows=2)
             assert (sent.rows, sent.batches) == (5, 3)
         assert client.send_rows("rain", rain_row(1)).rows == 1
@@ -131,6 +132,79 @@ async def test_progress_is_told_after_each_batch(ingest: str) -> None:
         await client.send_rows("rain", batch(), batch_rows=2, on_progress=told.append)
     assert sorted(sent.rows for sent in told) == [sent.rows for sent in told]
     assert [told[-1].rows, told[-1].batches] == [5, 3]
+
+
+def odd_labels() -> Iterator[dict[str, Any]]:
+    """The third batch of two lacks a label."""
+    for number in range(8):
+        yield {"event_id": f"e{number}", "label": None if number == 5 else 1}
+
+
+async def test_a_batch_that_is_refused_is_reported_and_the_others_are_sent(
+    ingest: str, bus: Bus
+) -> None:
+    told: list[Report] = []
+    async with Client(ingest) as client:
+        for duplicate in (0, 6):
+            told.clear()
+            sent = await client.send_labels(
+                "rain", odd_labels(), batch_rows=2, key="file", on_report=told.append
+            )
+            assert (sent.rows, sent.batches, sent.refused, sent.duplicate) == (6, 3, 2, duplicate)
+            assert [report.first for report in sorted(told, key=lambda r: r.first)] == [0, 2, 4, 6]
+            (refused,) = [report for report in told if report.error is not None]
+            assert (refused.batch, refused.first, refused.rows) == ("file-2", 4, 2)
+            assert refused.accepted == 0
+            assert refused.reason.startswith("labels[1]: label: None is missing; accepted:")
+            assert sum(report.accepted for report in told) == 6
+        with pytest.raises(InvalidInput, match=r"labels\[1\]: label: None is missing"):
+            await client.send_labels("rain", odd_labels(), batch_rows=2)
+    logged = {row["event_id"] for row in await rows_held(bus, "LABELS", LABELS)}
+    assert {f"e{number}" for number in (0, 1, 2, 3, 6, 7)} <= logged
+    assert not {"e4", "e5"} & logged
+
+
+async def test_reports_are_read_one_by_one(ingest: str, bus: Bus) -> None:
+    async with Client(ingest, window=2) as client:
+        reports = [r async for r in client.deliver_rows("rain", batch(), batch_rows=2, key="k")]
+        assert sorted((r.batch, r.first, r.rows, r.accepted) for r in reports) == [
+            ("k-0", 0, 2, 2),
+            ("k-1", 2, 2, 2),
+            ("k-2", 4, 1, 1),
+        ]
+        unread = client.deliver_rows("rain", batch(), batch_rows=1, key="late")
+        await anext(unread)
+        await unread.aclose()
+        labelled = client.deliver_labels("rain", odd_labels(), batch_rows=2)
+        assert sum([not report.reason async for report in labelled]) == 3
+        with pytest.raises(UnknownModel, match="'snow' is not registered"):
+            await anext(client.deliver_rows("snow", batch()))
+        with pytest.raises(InvalidInput, match="batch_rows: 0"):
+            client.deliver_rows("rain", batch(), batch_rows=0)
+    known = [m.headers[MSG_ID].split(":")[2] for m in await held(bus, "ROWS", RECEIVED)]
+    assert known[:3] == ["k-0", "k-1", "k-2"]
+    assert len([name for name in known if name.startswith("late")]) <= 3
+
+
+def test_reports_are_read_one_by_one_without_an_event_loop(ingest_thread: str) -> None:
+    with SyncClient(ingest_thread, window=2) as client:
+        reports = list(client.deliver_rows("rain", rows_one_by_one(), batch_rows=2))
+        assert sum(report.accepted for report in reports) == 5
+        labelled = list(client.deliver_labels("rain", odd_labels(), batch_rows=2))
+        assert sorted(report.accepted for report in labelled) == [0, 2, 2, 2]
+        refused: list[str] = []
+        sent = client.send_labels(
+            "rain",
+            odd_labels(),
+            batch_rows=2,
+            on_report=lambda report: refused.append(report.reason),
+        )
+        assert (sent.refused, len(list(filter(None, refused)))) == (2, 1)
+        assert next(client.deliver_rows("rain", batch(), batch_rows=1)).accepted == 1
+        left = client.deliver_rows("rain", batch(), batch_rows=1)
+        assert next(left).accepted == 1
+    with pytest.raises(ConnectionError, match="the client is not open"):
+        client.deliver_rows("rain", batch())
 
 
 async def test_the_same_data_under_its_key_is_stored_once(ingest: str, bus: Bus) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import gzip
 import http.client
 import json
 import select
@@ -161,6 +162,90 @@ async def test_labels_are_written_as_the_classes_are(door: httpx.AsyncClient, bu
     assert [row["event_id"] for row in logged] == ["0", "1", "2", "3", "4", "5"]
     assert logged[0]["label_time"].isoformat() == "2024-01-02T03:04:05+00:00"
     assert logged[1]["label_time"].timestamp() >= int(before)
+
+
+def packed(coding: str, body: bytes) -> bytes:
+    return gzip.compress(body) if coding == "gzip" else pa.Codec("zstd").compress(body, True)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+@pytest.mark.parametrize(("kind", "body"), list(formats()))
+async def test_a_packed_body_is_the_same_as_a_plain_one(
+    door: httpx.AsyncClient, bus: Bus, kind: str, body: bytes, coding: str
+) -> None:
+    head = {"content-type": kind, "content-encoding": coding}
+    answer = await door.post(ROWS_PATH, content=packed(coding, body), headers=head)
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["accepted"] == 3
+    logged = await rows_held(bus, "ROWS", RECEIVED)
+    assert [row["event_id"] for row in logged] == ["e0", "e1", "e2"]
+
+
+async def test_a_packed_body_that_is_no_good_is_refused(bus: Bus, nats_server: NatsServer) -> None:
+    await register(bus, rain_spec())
+    row = json.dumps(rain_row(1)).encode()
+    async with running(SERVICE, nats_server.url, max_body=1 << 20) as (_, http):
+        for coding, body, status, told in (
+            ("gzip", packed("gzip", bytes(64 << 20)), 413, "more than 1048576 bytes once unpacked"),
+            ("zstd", packed("zstd", bytes(64 << 20)), 413, "more than 1048576 bytes once unpacked"),
+            ("zstd", packed("zstd", row)[:-2], 400, "not zstd"),
+            ("gzip", row, 400, "not gzip"),
+            ("gzip", packed("gzip", b""), 422, "empty"),
+            ("zstd", packed("zstd", b"{"), 400, "not JSON"),
+            ("br", row, 415, "'br' is not read here; accepted: gzip, zstd, identity"),
+            ("gzip, gzip", row, 415, "accepted: gzip, zstd, identity, once"),
+        ):
+            head = {"content-type": JSON, "content-encoding": coding}
+            answer = await http.post(ROWS_PATH, content=body, headers=head)
+            assert answer.status_code == status, answer.text
+            assert told in answer.json()["detail"]
+            assert "accepted" in answer.json()["detail"]
+        assert await bus.log.last_seq("ROWS") == 0
+
+
+async def test_what_a_body_unpacks_to_counts_as_held(bus: Bus, nats_server: NatsServer) -> None:
+    await register(bus, rain_spec())
+    body = b"\n".join(b'{"wind":%d}' % number for number in range(20_000))
+    head = {"content-type": NDJSON, "content-encoding": "zstd", "idempotency-key": "one"}
+    content = packed("zstd", body)
+    async with running(SERVICE, nats_server.url, held_bytes=len(body) + len(content)) as (_, http):
+        answers = await asyncio.gather(
+            *(http.post(ROWS_PATH, content=content, headers=head) for _ in range(2))
+        )
+        assert sorted(answer.status_code for answer in answers) == [202, 503]
+        assert any("bytes of requests are under way" in answer.text for answer in answers)
+        alone = await http.post(ROWS_PATH, content=content, headers=head)
+        assert alone.json() == {"accepted": 20_000, "duplicate": 20_000, "batch": "one"}
+
+
+async def test_a_stream_of_several_arrow_batches_is_one_request(
+    door: httpx.AsyncClient, bus: Bus
+) -> None:
+    table = pa.Table.from_batches([from_dicts([rain_row(n) for n in range(1000)])])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=64)
+    body = sink.getvalue().to_pybytes()
+    answer = await door.post(ROWS_PATH, content=body, headers={"content-type": ARROW})
+    assert answer.json()["accepted"] == 1000
+    logged = await rows_held(bus, "ROWS", RECEIVED)
+    assert [row["event_id"] for row in logged] == [f"e{n}" for n in range(1000)]
+
+
+async def test_a_long_ndjson_body_keeps_the_order_and_tells_the_line_that_is_wrong(
+    door: httpx.AsyncClient, bus: Bus
+) -> None:
+    lines = [json.dumps(rain_row(n)) for n in range(20_000)]
+    lines[7] = json.dumps(rain_row(7, wind="gale"))
+    kind = {"content-type": NDJSON}
+    wrong = "\n".join([*lines[:15_000], "{", *lines[15_000:]])
+    answer = await door.post(ROWS_PATH, content=wrong, headers=kind)
+    assert answer.status_code == 400
+    assert "rows line 15001: not JSON" in answer.json()["detail"]
+    assert (await door.post(ROWS_PATH, content="\n".join(lines), headers=kind)).status_code == 202
+    logged = await rows_held(bus, "ROWS", RECEIVED)
+    assert [row["event_id"] for row in logged] == [f"e{n}" for n in range(20_000)]
+    assert [logged[at]["wind"] for at in (7, 19_999)] == ["gale", 99.5]
 
 
 BAD = [

@@ -1,7 +1,7 @@
 """What producers and callers import: send rows and labels, ask for predictions."""
 
 from driftloop.client.client import Client
-from driftloop.client.sending import NotSent, Sent
+from driftloop.client.sending import NotSent, Report, Sent
 from driftloop.client.sync import SyncClient
 
-__all__ = ["Client", "NotSent", "Sent", "SyncClient"]
+__all__ = ["Client", "NotSent", "Report", "Sent", "SyncClient"]

@@ -1,16 +1,26 @@
 """The client for asynchronous programs."""
 
+from collections.abc import AsyncGenerator, AsyncIterator
 from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import Literal, NamedTuple, Self, TypeVar
 
 import msgspec
 
 from driftloop.bus import requests as bus_requests
 from driftloop.bus.connection import Connection
 from driftloop.client.data import Data, batches_of, plain_value, rows_of
-from driftloop.client.sending import Progress, Sent, Window, insist
+from driftloop.client.sending import (
+    OnReport,
+    Progress,
+    Report,
+    SendOne,
+    Sent,
+    Window,
+    insist,
+    refuses,
+)
 from driftloop.contracts import batches, headers, requests
-from driftloop.contracts.errors import InvalidInput, Reject
+from driftloop.contracts.errors import DriftloopError, InvalidInput, Reject
 from driftloop.contracts.names import new_id
 from driftloop.contracts.requests import Accepted, Prediction
 
@@ -21,6 +31,17 @@ T = TypeVar("T")
 
 _accepted = msgspec.msgpack.Decoder(Accepted)
 _prediction = msgspec.msgpack.Decoder(Prediction)
+
+
+What = Literal["rows", "labels"]
+
+
+class Encoded(NamedTuple):
+    """A batch as it is sent: its rows, the index of the first, and its bytes."""
+
+    first: int
+    rows: int
+    payload: bytes
 
 
 class Client:
@@ -66,13 +87,16 @@ class Client:
         batch_rows: int = BATCH_ROWS,
         key: str = "",
         on_progress: Progress | None = None,
+        on_report: OnReport | None = None,
     ) -> Sent:
         """Send rows in batches; see `Data` for what they may be held in.
 
         `key` names the data: sent again under it within 10 minutes, also by another process, the
-        same data in the same batches is stored once.
+        same data in the same batches is stored once. A batch that is refused raises its error, and
+        the rest is given up; with `on_report` it is reported, and the rest is sent.
         """
-        return await self._send("rows", model, data, batch_rows, key, on_progress)
+        source, send_one = self._sending("rows", model, data, batch_rows, key)
+        return await Window(self._window).send(source, send_one, on_progress, on_report)
 
     async def send_labels(
         self,
@@ -82,9 +106,28 @@ class Client:
         batch_rows: int = BATCH_ROWS,
         key: str = "",
         on_progress: Progress | None = None,
+        on_report: OnReport | None = None,
     ) -> Sent:
         """Send labels: `event_id`, `label` and, if known, `label_time`; else like `send_rows`."""
-        return await self._send("labels", model, data, batch_rows, key, on_progress)
+        source, send_one = self._sending("labels", model, data, batch_rows, key)
+        return await Window(self._window).send(source, send_one, on_progress, on_report)
+
+    def deliver_rows(
+        self, model: str, data: Data, *, batch_rows: int = BATCH_ROWS, key: str = ""
+    ) -> AsyncGenerator[Report, None]:
+        """Send rows as `send_rows` does; what became of each batch, as soon as that is known.
+
+        Reports may come in another order than batches. A refused batch is a report, any other
+        error is raised. Batches are sent no faster than reports are read; an `aclose` before the
+        end gives up what has no report yet.
+        """
+        return Window(self._window).reports(*self._sending("rows", model, data, batch_rows, key))
+
+    def deliver_labels(
+        self, model: str, data: Data, *, batch_rows: int = BATCH_ROWS, key: str = ""
+    ) -> AsyncGenerator[Report, None]:
+        """Send labels as `send_labels` does; else like `deliver_rows`."""
+        return Window(self._window).reports(*self._sending("labels", model, data, batch_rows, key))
 
     async def predict(self, model: str, rows: Data) -> Prediction:
         """The champion's answers for rows by feature name."""
@@ -95,26 +138,29 @@ class Client:
             _prediction, await self._ask(subject, payload, {"content-type": headers.MSGPACK})
         )
 
-    async def _send(
-        self,
-        what: Literal["rows", "labels"],
-        model: str,
-        data: Data,
-        batch_rows: int,
-        key: str,
-        progress: Progress | None,
-    ) -> Sent:
+    def _sending(
+        self, what: What, model: str, data: Data, batch_rows: int, key: str
+    ) -> tuple[AsyncIterator[Encoded], SendOne[Encoded]]:
+        """The batches to send, and what sends one of them."""
         if batch_rows < 1:
             raise InvalidInput(f"batch_rows: {batch_rows}; accepted: a whole number above 0")
         subject, prefix = requests.send(model, what), key or new_id()
-
-        async def send_one(number: int, payload: bytes) -> Accepted:
-            sent = {"content-type": headers.ARROW, requests.BATCH_ID: f"{prefix}-{number}"}
-            return _decode(_accepted, await self._ask(subject, payload, sent))
-
         most = min(MOST_BYTES, self._connection.nc.max_payload // 2)
-        source = (batches.encode(batch) async for batch in batches_of(data, batch_rows, most))
-        return await Window(self._window, progress).send(source, send_one)
+
+        async def send_one(number: int, batch: Encoded) -> Report:
+            named = f"{prefix}-{number}"
+            sent = {"content-type": headers.ARROW, requests.BATCH_ID: named}
+            report = Report(batch=named, first=batch.first, rows=batch.rows)
+            try:
+                reply = await self._ask(subject, batch.payload, sent)
+            except DriftloopError as error:
+                if refuses(error):
+                    return msgspec.structs.replace(report, error=error)
+                raise
+            said = _decode(_accepted, reply)
+            return msgspec.structs.replace(report, accepted=said.accepted, duplicate=said.duplicate)
+
+        return _encoded(data, batch_rows, most), send_one
 
     async def _ask(self, subject: str, payload: bytes, sent: dict[str, str]) -> bytes:
         most = self._connection.nc.max_payload
@@ -130,6 +176,13 @@ class Client:
             return reply.payload
 
         return await insist(ask, self._deadline)
+
+
+async def _encoded(data: Data, rows: int, most_bytes: int) -> AsyncIterator[Encoded]:
+    first = 0
+    async for batch in batches_of(data, rows, most_bytes):
+        yield Encoded(first, batch.num_rows, batches.encode(batch))
+        first += batch.num_rows
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[T], payload: bytes) -> T:

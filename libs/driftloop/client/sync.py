@@ -2,21 +2,21 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from driftloop.client.client import BATCH_ROWS, Client
 from driftloop.client.data import Data
-from driftloop.client.sending import Progress, Sent
+from driftloop.client.sending import OnReport, Progress, Report, Sent
 from driftloop.contracts.requests import Prediction
 
 R = TypeVar("R")
 
 
 class SyncClient:
-    """Like `Client`, also for several threads; `on_progress` is called in the loop's thread."""
+    """Like `Client`, also for several threads; it calls back in the thread of its loop."""
 
     def __init__(
         self,
@@ -64,10 +64,16 @@ class SyncClient:
         batch_rows: int = BATCH_ROWS,
         key: str = "",
         on_progress: Progress | None = None,
+        on_report: OnReport | None = None,
     ) -> Sent:
         """See `Client.send_rows`."""
         sending = self._opened.send_rows(
-            model, data, batch_rows=batch_rows, key=key, on_progress=on_progress
+            model,
+            data,
+            batch_rows=batch_rows,
+            key=key,
+            on_progress=on_progress,
+            on_report=on_report,
         )
         return self._run(sending)
 
@@ -79,16 +85,47 @@ class SyncClient:
         batch_rows: int = BATCH_ROWS,
         key: str = "",
         on_progress: Progress | None = None,
+        on_report: OnReport | None = None,
     ) -> Sent:
         """See `Client.send_labels`."""
         sending = self._opened.send_labels(
-            model, data, batch_rows=batch_rows, key=key, on_progress=on_progress
+            model,
+            data,
+            batch_rows=batch_rows,
+            key=key,
+            on_progress=on_progress,
+            on_report=on_report,
         )
         return self._run(sending)
+
+    def deliver_rows(
+        self, model: str, data: Data, *, batch_rows: int = BATCH_ROWS, key: str = ""
+    ) -> Iterator[Report]:
+        """See `Client.deliver_rows`; closing the iterator is what `aclose` is there."""
+        opened = self._opened
+        return self._each(opened.deliver_rows(model, data, batch_rows=batch_rows, key=key))
+
+    def deliver_labels(
+        self, model: str, data: Data, *, batch_rows: int = BATCH_ROWS, key: str = ""
+    ) -> Iterator[Report]:
+        """See `Client.deliver_labels`, and `deliver_rows` here."""
+        opened = self._opened
+        return self._each(opened.deliver_labels(model, data, batch_rows=batch_rows, key=key))
 
     def predict(self, model: str, rows: Data) -> Prediction:
         """See `Client.predict`."""
         return self._run(self._opened.predict(model, rows))
+
+    def _each(self, reports: AsyncGenerator[Report, None]) -> Iterator[Report]:
+        async def following() -> Report | None:
+            return await anext(reports, None)
+
+        try:
+            while (report := self._run(following())) is not None:
+                yield report
+        finally:
+            if self._client is not None:
+                self._run(reports.aclose())
 
     async def _open(self) -> Client:
         return await self._make().__aenter__()
@@ -109,8 +146,17 @@ class SyncClient:
             running.cancel()
             raise
 
+    async def _give_up(self) -> None:
+        """End what is under way still: reports that nobody reads on."""
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await self._loop.shutdown_asyncgens()
+
     def _end(self) -> None:
         self._client = None
+        self._run(self._give_up())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -121,9 +121,12 @@ def plain_column(column: pa.Array) -> pa.Array:
     if isinstance(kind, pa.BaseExtensionType):
         return plain_column(column.storage)
     if pa.types.is_dictionary(kind):
-        return plain_column(column.dictionary_decode())
+        return plain_column(column.dictionary).take(column.indices)
     if pa.types.is_run_end_encoded(kind):
-        return plain_column(pc.run_end_decode(column))
+        try:
+            return plain_column(pc.run_end_decode(column))
+        except pa.ArrowNotImplementedError:  # of texts as views
+            return as_text(column)
     if pa.types.is_float16(kind):
         return column.cast(pa.float32())
     return as_text(column)

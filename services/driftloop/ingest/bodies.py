@@ -1,16 +1,21 @@
 """Bodies in the four formats as batches of columns; an error says where the body is wrong."""
 
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Final, TypeVar
 
 import msgspec
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyarrow import csv
 
 from driftloop.contracts import batches
 from driftloop.contracts.errors import InvalidInput, Reject
 from driftloop.contracts.headers import ARROW
 from driftloop.contracts.ipc import refuse_compressed
-from driftloop.modelspec.rows import from_dicts, lenient_json
+from driftloop.modelspec.rows import MOST_CELLS, column, from_dicts, lenient_json
 from driftloop.runtime.problems import TooLarge, UnsupportedType
 
 JSON: Final = "application/json"
@@ -20,6 +25,8 @@ OBJECTS: Final = (JSON, NDJSON)
 ACCEPTED: Final = (*OBJECTS, ARROW, CSV)
 CHUNK_ROWS: Final = 8192
 """Rows turned into columns at once; a value of an odd type makes texts of its own chunk alone."""
+_LOOK_BYTES: Final = 1 << 20
+"""Bytes in which line ends are looked for at once: their places take up to eight times as much."""
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -42,23 +49,43 @@ def kind_of(content_type: str) -> str:
 
 def objects(kind: str, body: bytes, what: str, most: int) -> list[Row]:
     """The `what` (rows or labels) in a JSON or NDJSON body, at most `most` of them."""
-    if not body or body.isspace():
-        raise InvalidInput(f"{what}: the body is empty; accepted: one or more")
-    if body.count(b"{") > most + 1:  # looked up first: a decoded row takes far more memory
-        raise _too_many(what, most)
+    _check_size(body, what, most)
     made = _json(body, what) if kind == JSON else _ndjson(body, what)
     return _some(made, len(made), what, most)
 
 
-def columns(kind: str, body: bytes, what: str, most: int) -> list[pa.RecordBatch]:
-    """The `what` in a body of any kind, in one or more batches."""
-    if kind in OBJECTS:
+def columns(
+    kind: str, body: bytes, what: str, most: int, names: tuple[str, ...] = ()
+) -> list[pa.RecordBatch]:
+    """The `what` in a body of any kind, in one or more batches.
+
+    `names` are those a row usually has; NDJSON with no others is read twice as fast.
+    """
+    if kind == JSON:
         rows = objects(kind, body, what, most)
         return [from_dicts(rows[at : at + CHUNK_ROWS]) for at in range(0, len(rows), CHUNK_ROWS)]
+    if kind == NDJSON:
+        _check_size(body, what, most)
+        made = list(_ndjson_columns(body, what, names))
+        return _some(made, sum(int(part.num_rows) for part in made), what, most)
     if kind == ARROW:
         refuse_compressed(body)
     batch = batches.decode(body) if kind == ARROW else _csv(body)
     return [_some(batch, batch.num_rows, what, most)]
+
+
+def _check_size(body: bytes, what: str, most: int) -> None:
+    """Look before decoding: a decoded row takes far more memory than its text."""
+    if not body or body.isspace():
+        raise InvalidInput(f"{what}: the body is empty; accepted: one or more")
+    if len(body) > 2 * most and np.count_nonzero(_is(body, b"{")) > most + 1:
+        raise _too_many(what, most)
+
+
+def _is(body: bytes, byte: bytes) -> NDArray[np.bool_]:
+    """Which bytes of the body are this one; several times as fast as `bytes.count`."""
+    found: NDArray[np.bool_] = np.frombuffer(body, np.uint8) == byte[0]
+    return found
 
 
 def _some(made: T, rows: int, what: str, most: int) -> T:
@@ -83,12 +110,71 @@ def _json(body: bytes, what: str) -> list[Row]:
     return _list(bytes(given[what]) if list(given) == [what] else b"[" + body + b"]", what)
 
 
-def _ndjson(body: bytes, what: str) -> list[Row]:
+def _ndjson(body: bytes, what: str, first: int = 1) -> list[Row]:
+    """The rows of these lines, the first of which is line `first` of the body."""
     try:
         return _row.decode_lines(body)
     except _UNREADABLE:  # once more, line by line, to tell which
         lines = body.split(b"\n")
-        return [_one(t, f"{what} line {at}") for at, t in enumerate(lines, 1) if t.strip()]
+        return [_one(t, f"{what} line {at}") for at, t in enumerate(lines, first) if t.strip()]
+
+
+def _ndjson_columns(body: bytes, what: str, names: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+    """Chunk by chunk, so that only one is in memory as rows."""
+    decoder = _line_decoder(names) if names else None
+    ends = [0, *_chunk_ends(body), len(body)]
+    for chunk, (start, end) in enumerate(pairwise(ends)):
+        lines = body[start:end]
+        made = None if decoder is None else _usual(lines, names, decoder)
+        if made is not None:
+            yield made
+        elif rows := _ndjson(lines, what, 1 + chunk * CHUNK_ROWS):
+            yield from_dicts(rows)
+
+
+def _chunk_ends(body: bytes) -> Iterator[int]:
+    """Where the line after each `CHUNK_ROWS` lines begins."""
+    seen = 0
+    for start in range(0, len(body), _LOOK_BYTES):
+        ends = np.flatnonzero(_is(body[start : start + _LOOK_BYTES], b"\n"))
+        yield from (start + 1 + ends[(-seen - 1) % CHUNK_ROWS :: CHUNK_ROWS]).tolist()
+        seen += len(ends)
+
+
+@lru_cache(maxsize=64)
+def _line_decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[Any] | None:
+    """Reads an object with no other fields than these; none for names that it cannot have."""
+    if len(names) * CHUNK_ROWS > MOST_CELLS:
+        return None
+    fields = [(f"f{at}", Any, msgspec.UNSET) for at in range(len(names))]
+    rename = {f"f{at}": name for at, name in enumerate(names)}
+    try:
+        row = msgspec.defstruct("Row", fields, rename=rename, gc=False, forbid_unknown_fields=True)
+    except ValueError:
+        return None
+    return msgspec.json.Decoder(row)
+
+
+def _usual(
+    lines: bytes, names: tuple[str, ...], decoder: msgspec.json.Decoder[Any]
+) -> pa.RecordBatch | None:
+    """The batch that `from_dicts` makes of these lines, in the order of `names`, made faster.
+
+    None where a line has another field or is not JSON, and where there is no field at all.
+    """
+    try:
+        rows = decoder.decode_lines(lines)
+    except _UNREADABLE:
+        return None
+    if not rows:
+        return None
+    values = zip(*map(msgspec.structs.astuple, rows), strict=True)
+    made = {
+        name: column(given)
+        for name, given in zip(names, values, strict=True)
+        if not all(value is msgspec.UNSET for value in given)
+    }
+    return pa.RecordBatch.from_arrays(list(made.values()), list(made)) if made else None
 
 
 def _csv(body: bytes) -> pa.RecordBatch:

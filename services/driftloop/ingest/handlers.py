@@ -20,7 +20,7 @@ from driftloop.contracts.names import new_id
 from driftloop.contracts.requests import Accepted
 from driftloop.ingest import bodies
 from driftloop.ingest.domain.labels import labels
-from driftloop.ingest.domain.rows import named, pieces
+from driftloop.ingest.domain.rows import named, pieces, usual_names
 from driftloop.ingest.pressure import Lag
 from driftloop.ingest.settings import IngestSettings
 from driftloop.ingest.sharing import Brought, Shared
@@ -105,7 +105,7 @@ class Intake:
     def _parts(
         self, what: What, spec: Spec, kind: str, body: bytes, batch: str
     ) -> list[pa.RecordBatch]:
-        read = bodies.columns(kind, body, what, self._settings.max_rows)
+        read = bodies.columns(kind, body, what, self._settings.max_rows, usual_names(spec))
         made = named(spec, batch, read) if what == "rows" else self._labels(spec, read)
         return list(pieces(list(made), *self._most))
 

@@ -1,14 +1,14 @@
-"""The HTTP door: rows and labels in four formats."""
+"""The HTTP door: rows and labels in four formats, plain or packed."""
 
 from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request, Response
 
-from driftloop.ingest import bodies
+from driftloop.ingest import bodies, codings
 from driftloop.ingest.handlers import Intake, What, counted
 from driftloop.ingest.pressure import Room
-from driftloop.runtime.problems import UnsupportedType, explain, read_body
+from driftloop.runtime.problems import explain, read_body
 
 
 def _documented(what: What) -> dict[str, Any]:
@@ -23,27 +23,32 @@ def _documented(what: What) -> dict[str, Any]:
         "required": False,
         "schema": {"type": "string"},
     }
-    return {"requestBody": {"required": True, "content": content}, "parameters": [key]}
+    coding = {
+        "name": "Content-Encoding",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string", "enum": [*codings.ACCEPTED, "identity"]},
+    }
+    return {"requestBody": {"required": True, "content": content}, "parameters": [key, coding]}
 
 
 def create_app(intake: Intake, room: Room, max_body: int) -> FastAPI:
     """The service's own routes."""
     app = FastAPI(title="Driftloop ingest", docs_url=None, redoc_url=None)
     explain(app)
+    unpacker = codings.Unpacker(max_body)
 
     async def accept(what: What, model: str, request: Request) -> Response:
-        told, coded = (
-            request.headers.get(name, "") for name in ("content-length", "content-encoding")
-        )
-        if coded not in ("", "identity"):
-            raise UnsupportedType(
-                f"content-encoding: {coded[:80]!r} is not read here; accepted: identity"
-            )
+        told = request.headers.get("content-length", "")
+        coding = codings.coding_of(", ".join(request.headers.getlist("content-encoding")))
+        kind = request.headers.get("content-type", "")
+        key = request.headers.get("idempotency-key", "")
         size = min(int(told), max_body) if told.isdigit() else max_body
         with room.hold(size):
             body = await read_body(request, max_body)
-            kind = request.headers.get("content-type", "")
-            key = request.headers.get("idempotency-key", "")
+            if coding:
+                body = await unpacker.unpack(coding, body)
+        with room.hold(len(body)):  # what is held now: more if it was packed
             accepted = await intake.accept(what, model, kind, body, key)
         return Response(msgspec.json.encode(accepted), 202, media_type=bodies.JSON)
 

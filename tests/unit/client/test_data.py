@@ -32,6 +32,21 @@ class Frame:
         return self._table.__arrow_c_stream__(requested_schema)
 
 
+class Batch:
+    """A record batch of another library."""
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self._batch = batch
+
+    def __arrow_c_array__(self, requested_schema: object = None) -> object:
+        return self._batch.__arrow_c_array__(requested_schema)
+
+
+async def frames_from_afar() -> AsyncIterator[Frame]:
+    for at in range(0, 5, 3):
+        yield Frame(pa.table({"a": range(at, min(at + 3, 5))}))
+
+
 async def from_afar() -> AsyncIterator[dict[str, int]]:
     for number in range(5):
         yield {"a": number}
@@ -55,10 +70,75 @@ async def test_data_of_every_kind_comes_in_batches() -> None:
         tuple(ROWS),
         one_by_one(),
         from_afar(),
+        table.to_reader(max_chunksize=1),
+        Batch(table.to_batches()[0]),
     ):
         assert await sizes(data, 2) == [2, 2, 1]
     assert await values(Frame(table)) == ROWS
     assert await values({"a": 1}) == [{"a": 1}]
+
+
+async def test_frames_may_come_one_after_another() -> None:
+    table = pa.table({"a": range(5)})
+    parts = [table.slice(0, 3), table.slice(3)]
+    for data in (
+        parts,
+        iter(parts),
+        [Frame(part) for part in parts],
+        (Batch(part.to_batches()[0]) for part in parts),
+        frames_from_afar(),
+    ):
+        made = [batch async for batch in batches_of(data, 2, WIDE)]
+        assert [batch.num_rows for batch in made] == [2, 1, 2]
+        assert [value for batch in made for value in batch.column("a").to_pylist()] == [*range(5)]
+
+
+async def test_the_types_of_other_libraries_become_plain_ones() -> None:
+    words = pa.array(["x", None, "y"])
+    frame = Frame(
+        pa.table(
+            {
+                "large": words.cast(pa.large_string()),
+                "view": words.cast(pa.string_view()),
+                "category": words.cast(pa.large_string()).dictionary_encode(),
+                "viewed": pa.DictionaryArray.from_arrays(
+                    pa.array([0, None, 1], pa.uint32()), pa.array(["x", "y"]).cast(pa.string_view())
+                ),
+                "small": pa.array([1, None, 2], pa.uint8()),
+                "half": pa.array([0.5, None, 2], pa.float16()),
+            }
+        )
+    )
+    (made,) = [batch async for batch in batches_of(frame, 10, WIDE)]
+    assert [str(kind) for kind in made.schema.types] == [*["string"] * 4, "uint8", "float"]
+    assert all(made.column(name).equals(words) for name in ("large", "view", "category", "viewed"))
+    assert made.column("half").to_pylist() == [0.5, None, 2.0]
+
+
+async def test_frames_are_read_one_at_a_time() -> None:
+    read = 0
+
+    def source() -> Iterator[Frame]:
+        nonlocal read
+        for _ in range(10):
+            read += 1
+            yield Frame(pa.table({"a": [1, 2]}))
+
+    made = batches_of(source(), 100, WIDE)
+    await anext(made)
+    assert read == 1
+
+
+async def test_rows_and_frames_do_not_mix() -> None:
+    frame = Frame(pa.table({"a": [1]}))
+
+    async def both() -> AsyncIterator[Any]:
+        yield {"a": 1}
+        yield frame
+
+    for data in ([{"a": 1}, frame], both()):
+        with pytest.raises(InvalidInput, match="is no row; accepted: a mapping of field and value"):
+            await sizes(data, 5)
 
 
 @given(st.lists(st.integers(0, 9), max_size=5), st.integers(1, 12), st.integers(40, 400))

@@ -1,11 +1,16 @@
+import json
 import math
+from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from driftloop.contracts import batches
 from driftloop.contracts.errors import InvalidInput, Reject
 from driftloop.contracts.headers import ARROW
+from driftloop.ingest import bodies
 from driftloop.ingest.bodies import CSV, JSON, NDJSON, columns, kind_of, objects
 from driftloop.runtime.problems import TooLarge, UnsupportedType
 
@@ -101,3 +106,96 @@ def test_broken_arrow_is_refused() -> None:
                 columns(ARROW, payload, "rows", MOST)
             except Reject:
                 continue
+
+
+def told(body: bytes, names: tuple[str, ...]) -> Any:
+    """Types and values of each batch by name, since the order of columns means nothing."""
+    try:
+        read = columns(NDJSON, body, "rows", MOST, names)
+    except (Reject, InvalidInput) as error:
+        return repr(error)
+    return [
+        {name: (str(batch[name].type), str(batch[name].to_pylist())) for name in batch.schema.names}
+        for batch in read
+    ]
+
+
+VALUES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=5)
+    | st.lists(st.integers(0, 3), max_size=2)
+    | st.sampled_from(["2024-01-01", "NaN", "1", "\ud800"])
+)
+LINES = st.dictionaries(st.sampled_from(["a", "b", "c", "\u00e4"]), VALUES, max_size=4).map(
+    json.dumps
+)
+ODD = st.sampled_from(
+    [
+        "",
+        " ",
+        "{}",
+        "null",
+        "5",
+        "[1]",
+        "{",
+        '{"a":1}{"a":2}',
+        '{"a":1,"a":2}',
+        '{"a":1e999}',
+        '{"a":NaN}',
+        '{"a":01}',
+    ]
+)
+
+
+@given(
+    st.lists(LINES | LINES | LINES | ODD, min_size=1, max_size=9), st.sampled_from(["\n", "\r\n"])
+)
+@settings(deadline=None, max_examples=300)
+def test_lines_read_fast_are_what_they_are_read_slowly(lines: list[str], end: str) -> None:
+    body = end.join(lines).encode()
+    assert told(body, ("a", "b", "c")) == told(body, ())
+
+
+def test_lines_with_the_names_of_the_spec_are_read_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*args: object) -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr(bodies, "_ndjson", never)
+    body = b'{"a":1,"b":"x"}\n{"b":null}\n\n{"b":"y","a":2.5}\n'
+    (batch,) = columns(NDJSON, body, "rows", MOST, ("a", "b", "c"))
+    assert batch.to_pydict() == {"a": [1.0, None, 2.5], "b": ["x", None, "y"]}
+
+
+def test_names_no_decoder_can_have_are_read_slowly() -> None:
+    for names in (('a"b', "a"), tuple(f"f{n}" for n in range(1500))):
+        (batch,) = columns(NDJSON, b'{"a":1}\n', "rows", MOST, names)
+        assert batch.to_pydict() == {"a": [1]}
+
+
+@pytest.mark.parametrize("look", [1, 10, 1000])
+def test_long_bodies_are_read_in_chunks_whose_lines_are_counted_on(
+    monkeypatch: pytest.MonkeyPatch, look: int
+) -> None:
+    monkeypatch.setattr(bodies, "CHUNK_ROWS", 3)
+    monkeypatch.setattr(bodies, "_LOOK_BYTES", look)
+    lines = [b'{"a":%d}' % number for number in range(8)]
+    for names in ((), ("a",)):
+        read = columns(NDJSON, b"\n".join(lines), "rows", MOST, names)
+        assert [batch.column("a").to_pylist() for batch in read] == [[0, 1, 2], [3, 4, 5], [6, 7]]
+        lines[4] = b'{"a":"gale"}'
+        read = columns(NDJSON, b"\n".join(lines) + b"\n\n\n\n", "rows", MOST, names)
+        assert [str(batch.column("a").type) for batch in read] == ["int64", "string", "int64"]
+        with pytest.raises(Reject, match="rows line 7: not JSON"):
+            columns(NDJSON, b"\n".join([*lines[:6], b"{", *lines[6:]]), "rows", MOST, names)
+        lines[4] = b'{"a":4}'
+
+
+def test_a_stream_of_several_arrow_batches_is_read_whole() -> None:
+    table = pa.table({"a": range(900), "b": [str(number) for number in range(900)]})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=7)
+    assert rows(ARROW, sink.getvalue().to_pybytes()) == table.to_pylist()

@@ -1,17 +1,51 @@
 import math
 from datetime import UTC, datetime
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from driftloop.contracts.errors import InvalidInput
-from driftloop.modelspec.rows import as_text, column, from_dicts
+from driftloop.modelspec.rows import as_text, column, from_dicts, plain_column
 
 
 def test_every_name_of_any_row_becomes_a_column() -> None:
     batch = from_dicts([{"a": 1}, {"b": "x", "a": None}])
     assert batch.to_pydict() == {"a": [1, None], "b": [None, "x"]}
+
+
+class Mine(dict[str, int]):
+    """A dict that makes up what it lacks."""
+
+    def __missing__(self, name: str) -> int:
+        raise AssertionError(name)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"a": 1, "b": 2}, {"b": 4, "a": 3}],
+        [{"a": 1}, {"a": 3}],
+        [{"a": 1, "b": 2}, {"a": 3, "c": 4}],
+        [Mine(a=1, b=2), Mine(a=3, c=4)],
+        [{"a": 1, "b": 2}, {"a": 3}],
+        [{"a": 1}, {"a": 3, "b": 2}],
+    ],
+)
+def test_rows_with_the_same_names_and_others_become_the_same_columns(
+    rows: list[dict[str, int]],
+) -> None:
+    names = ("a", "b", "c")
+    found = from_dicts(rows).to_pylist()
+    assert [[row.get(name) for name in names] for row in found] == [
+        [row.get(name) for name in names] for row in rows
+    ]
+
+
+def test_what_is_unset_is_null() -> None:
+    assert column([msgspec.UNSET, 1, None]).to_pylist() == [None, 1, None]
+    assert column([1, "x", msgspec.UNSET]).to_pylist() == ["1", "x", None]
 
 
 @pytest.mark.parametrize(
@@ -46,6 +80,30 @@ def test_whole_numbers_read_the_same_as_floats() -> None:
         None,
         "nan",
     ]
+
+
+VIEWS = pa.array(["x", "y"]).cast(pa.string_view())
+ENDS = pa.array([1, 3], pa.int32())
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "kept"),
+    [
+        (VIEWS, pa.string(), ["x", "y"]),
+        (pa.DictionaryArray.from_arrays([1, None, 0], VIEWS), pa.string(), ["y", None, "x"]),
+        (pa.DictionaryArray.from_arrays([1, 0], pa.array([2, 5])), pa.int64(), [5, 2]),
+        (pa.DictionaryArray.from_arrays([0], pa.array([[1]])), pa.string(), ["[1]"]),
+        (pa.RunEndEncodedArray.from_arrays(ENDS, VIEWS), pa.string(), ["x", "y", "y"]),
+        (pa.RunEndEncodedArray.from_arrays(ENDS, pa.array([1, 2])), pa.int64(), [1, 2, 2]),
+    ],
+    ids=lambda value: str(getattr(value, "type", "")),
+)
+def test_columns_of_other_libraries_become_plain(
+    given: pa.Array, kind: pa.DataType, kept: list[object]
+) -> None:
+    made = plain_column(given)
+    assert made.type == kind
+    assert made.to_pylist() == kept
 
 
 def test_times_stay_times() -> None:

@@ -11,6 +11,12 @@ from driftloop.modelspec.rows import as_text, plain
 from driftloop.modelspec.spec import Spec
 
 
+def usual_names(spec: Spec) -> tuple[str, ...]:
+    """The columns the spec names: what its rows usually have, and no others."""
+    own = (spec.columns.event_id, spec.columns.event_time, spec.columns.key, spec.target.name)
+    return tuple(dict.fromkeys([*filter(None, own), *(f.name for f in spec.features)]))
+
+
 def named(spec: Spec, batch: str, parts: Sequence[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """`parts` of the producer's `batch` with an event id on every row.
 
@@ -32,7 +38,8 @@ def pieces(
 
 
 def _halved(batch: pa.RecordBatch, most_bytes: int) -> Iterator[pa.RecordBatch]:
-    if batch.nbytes <= most_bytes:
+    # The whole buffers are seen at a glance; what a slice has of them takes longer to say.
+    if batch.get_total_buffer_size() <= most_bytes or batch.nbytes <= most_bytes:
         yield batch
     elif batch.num_rows == 1:
         raise InvalidInput(
@@ -48,10 +55,13 @@ def _with_ids(spec: Spec, batch: pa.RecordBatch, prefix: str, first: int) -> pa.
     name = spec.columns.event_id
     if name not in batch.schema.names:
         return batch.append_column(name, _minted(prefix, first, batch.num_rows))
-    ids = as_text(batch.column(name))
-    missing = pc.fill_null(pc.equal(ids, ""), True)
-    if pc.any(missing).as_py():
+    given = batch.column(name)
+    ids = as_text(given)
+    if ids.null_count or not pc.binary_length(ids).to_numpy().all():
+        missing = pc.fill_null(pc.equal(ids, ""), True)
         ids = pc.if_else(missing, _minted(prefix, first, batch.num_rows), ids)
+    elif ids is given:
+        return batch
     return batch.set_column(batch.schema.get_field_index(name), name, ids)
 
 
