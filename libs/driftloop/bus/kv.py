@@ -1,20 +1,40 @@
-"""State in KV buckets: typed, cached for reading, written by compare-and-set."""
+"""State in KV buckets: typed, cached for reading, written by compare-and-set.
 
+What is kept is dropped when the bucket's log says that it changed, so a look costs one request
+however many keys there are, and `Changes` gives its reader only what is new.
+"""
+
+import asyncio
 import time
-from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from nats.js import JetStreamContext
-from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError, NoKeysError
-from nats.js.kv import KeyValue
+from nats.js.api import RawStreamMsg
+from nats.js.errors import (
+    APIError,
+    KeyNotFoundError,
+    KeyWrongLastSequenceError,
+    NoKeysError,
+    NotFoundError,
+)
+from nats.js.kv import KV_DEL, KV_OP, KV_PURGE, KeyValue
 
 from driftloop.bus.connection import Connection
 from driftloop.bus.publish import WRONG_LAST_SEQUENCE, Conflict
 from driftloop.bus.retry import transient
+from driftloop.contracts.errors import Retry
 
 T = TypeVar("T")
 
-FRESH_SECONDS = 3.0
+FRESH_SECONDS: Final = 3.0
+KEPT_BYTES: Final = 16 << 20
+"""Encoded bytes of the values kept for reading; what was not asked for longest goes."""
+ALL_SECONDS: Final = 30.0
+"""How long reading a whole bucket may take."""
+STEPS: Final = 64
+"""Changes read one by one; when there are more, all is looked at anew."""
 
 
 class Entry(NamedTuple, Generic[T]):
@@ -39,33 +59,45 @@ class Bucket(Generic[T]):
         self._encode = encode
         self._decode = decode
         self._kv: KeyValue | None = None
-        self._cache: dict[str, tuple[float, Entry[T]]] = {}
-        self._keys: tuple[float, list[str]] = (-FRESH_SECONDS, [])
+        self._cache: OrderedDict[str, tuple[Entry[T], int]] = OrderedDict()
+        self._kept = 0
+        self._keys: set[str] | None = None
+        self._position = -1
+        self._checked = -FRESH_SECONDS
+        self._turn = asyncio.Lock()
 
     async def read(self, key: str) -> Entry[T]:
         """The value as it is now."""
+        size, position = 0, self._position
         with transient(f"{self._name}/{key}"):
-            kv = await self._bucket()
+            kv = await self.bucket()
             try:
                 found = await kv.get(key)
             except KeyNotFoundError:
                 entry: Entry[T] = Entry(None, 0)
             else:
+                size = len(found.value or b"")
                 entry = Entry(self._decode(found.value or b""), int(found.revision or 0))
-        if entry.revision:  # names nobody knows must not fill the memory
-            self._cache[key] = (time.monotonic(), entry)
+        # Names nobody knows must not fill the memory; and what was on its way while the log was
+        # looked at may be older than what was seen there.
+        if entry.revision and position == self._position:
+            self._keep(key, entry, size)
         return entry
 
     async def get(self, key: str) -> T | None:
         """The value, at most `FRESH_SECONDS` old."""
-        read_at, entry = self._cache.get(key, (-FRESH_SECONDS, Entry(None, 0)))
-        if time.monotonic() - read_at >= FRESH_SECONDS:
-            entry = await self.read(key)
-        return entry.value
+        if time.monotonic() - self._checked >= FRESH_SECONDS:
+            await self._look(FRESH_SECONDS)
+        kept = self._cache.get(key)
+        if kept is None:
+            return (await self.read(key)).value
+        self._cache.move_to_end(key)
+        return kept[0].value
 
     def forget(self, key: str) -> None:
         """Read anew the next time: somebody said that the value changed."""
-        self._cache.pop(key, None)
+        kept = self._cache.pop(key, None)
+        self._kept -= kept[1] if kept is not None else 0
 
     async def write(self, key: str, value: T, revision: int) -> int:
         """Write if the key is still at `revision`; returns the new one, raises `Conflict`."""
@@ -77,7 +109,7 @@ class Bucket(Generic[T]):
             self.forget(key)
 
     async def _write(self, key: str, payload: bytes, revision: int) -> int:
-        kv = await self._bucket()
+        kv = await self.bucket()
         try:
             if revision:
                 return int(await kv.update(key, payload, revision))
@@ -94,23 +126,147 @@ class Bucket(Generic[T]):
             raise
 
     async def keys(self) -> list[str]:
-        """All keys, sorted."""
-        with transient(self._name):
-            kv = await self._bucket()
-            try:
-                found = sorted(await kv.keys())
-            except NoKeysError:
-                found = []
-        self._keys = (time.monotonic(), found)
-        return found
+        """All keys, sorted, as they are now."""
+        await self._look(0.0)
+        if self._keys is None:
+            with transient(self._name):
+                kv = await self.bucket()
+                try:
+                    self._keys = set(await kv.keys())
+                except NoKeysError:
+                    self._keys = set()
+        return sorted(self._keys)
 
     async def known(self) -> list[str]:
-        """The same, at most `FRESH_SECONDS` old: to name them costs as much as many reads."""
-        read_at, found = self._keys
-        return found if time.monotonic() - read_at < FRESH_SECONDS else await self.keys()
+        """The same, at most `FRESH_SECONDS` old."""
+        fresh = time.monotonic() - self._checked < FRESH_SECONDS
+        return sorted(self._keys) if fresh and self._keys is not None else await self.keys()
 
-    async def _bucket(self) -> KeyValue:
+    def changes(self) -> "Changes[T]":
+        """A reader of all values, and of those that change from then on."""
+        return Changes(self, self._decode)
+
+    def _keep(self, key: str, entry: Entry[T], size: int) -> None:
+        self.forget(key)
+        self._cache[key] = entry, size
+        self._kept += size
+        while self._kept > KEPT_BYTES and len(self._cache) > 1:
+            self.forget(next(iter(self._cache)))
+
+    async def _look(self, fresh: float) -> None:
+        """Forget what changed since the last look, if that is `fresh` seconds ago."""
+        asked = time.monotonic()
+        async with self._turn:
+            if self._checked > asked - fresh:
+                return
+            began, last = time.monotonic(), await self.last()
+            if not 0 <= last - self._position <= STEPS or self._position < 0:
+                self._cache.clear()
+                self._kept, self._keys, self._position = 0, None, last
+            async for key, message in self.after(self._position, last):
+                self.forget(key)
+                if self._keys is not None:
+                    (self._keys.discard if gone(message) else self._keys.add)(key)
+                self._position = message.seq or self._position
+            self._position, self._checked = max(self._position, last), began
+
+    async def last(self) -> int:
+        """The last sequence of the log beneath the bucket."""
+        with transient(self._name):
+            return int((await self._js.stream_info(self._stream)).state.last_seq)
+
+    async def after(self, seq: int, last: int) -> AsyncIterator[tuple[str, RawStreamMsg]]:
+        """What was written after `seq`, up to `last`, with its key; a few messages at most."""
+        prefix = f"$KV.{self._name}."
+        while seq < last:
+            with transient(self._name):
+                try:
+                    message = await self._js.get_msg(
+                        self._stream, seq=seq + 1, subject=f"{prefix}>", next=True
+                    )
+                except NotFoundError:
+                    return
+            seq = int(message.seq or last)
+            yield (message.subject or "").removeprefix(prefix), message
+
+    async def bucket(self) -> KeyValue:
+        """The client's own view of the bucket."""
         if self._kv is None:
-            js: JetStreamContext = self._connection.js
-            self._kv = await js.key_value(self._name)
+            self._kv = await self._js.key_value(self._name)
         return self._kv
+
+    @property
+    def name(self) -> str:
+        """The name of the bucket."""
+        return self._name
+
+    @property
+    def _js(self) -> JetStreamContext:
+        return self._connection.js
+
+    @property
+    def _stream(self) -> str:
+        return f"KV_{self._name}"
+
+
+class Changes(Generic[T]):
+    """What became of the values of a bucket; nothing is kept but revisions."""
+
+    def __init__(self, bucket: Bucket[T], decode: Callable[[bytes], T]) -> None:
+        self._bucket = bucket
+        self._decode = decode
+        self._revisions: dict[str, int] = {}
+        self._position = -1
+
+    async def next(self) -> dict[str, T | None]:
+        """The values that changed since the last call, None for those removed; at first all.
+
+        Raises `Retry` if the broker does not answer; then nothing is left out of the next call.
+        """
+        last = await self._bucket.last()
+        if self._position < 0 or not 0 <= last - self._position <= STEPS:
+            found = await self._all()
+        else:
+            found = {}
+            async for key, message in self._bucket.after(self._position, last):
+                value = None if gone(message) else message.data or b""
+                found[key] = value, int(message.seq or 0)
+        made = {key: self._value(value) for key, (value, _) in found.items()}
+        for key, (value, revision) in found.items():
+            if value is None:
+                self._revisions.pop(key, None)
+            else:
+                self._revisions[key] = revision
+        self._position = max([last, *(revision for _, revision in found.values())])
+        return made
+
+    def _value(self, data: bytes | None) -> T | None:
+        return None if data is None else self._decode(data)
+
+    async def _all(self) -> dict[str, tuple[bytes | None, int]]:
+        """What is there now and is not known at that revision, and what is there no more."""
+        there: dict[str, tuple[bytes | None, int]] = {}
+        try:
+            async with asyncio.timeout(ALL_SECONDS):
+                await self._read_all(there)
+        except TimeoutError as error:
+            what = f"{self._bucket.name}: not read within {ALL_SECONDS:g} s"
+            raise Retry(what) from error
+        new = {k: its for k, its in there.items() if self._revisions.get(k) != its[1]}
+        return new | {key: (None, 0) for key in self._revisions if key not in there}
+
+    async def _read_all(self, into: dict[str, tuple[bytes | None, int]]) -> None:
+        with transient(self._bucket.name):
+            watcher = await (await self._bucket.bucket()).watchall(ignore_deletes=True)
+            try:
+                async for entry in watcher:
+                    if entry is None:
+                        return
+                    into[entry.key] = entry.value or b"", int(entry.revision or 0)
+            finally:
+                await watcher.stop()  # type: ignore[no-untyped-call]  # nats-py gives it no types
+
+
+def gone(message: RawStreamMsg) -> bool:
+    """Whether a message of the log beneath a bucket removes its key."""
+    return (message.headers or {}).get(KV_OP) in (KV_DEL, KV_PURGE)

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 CROWNING = ("model.promoted", "model.rolled_back")
 COMMAND_SECONDS = 15.0
+AT_ONCE = 16
+"""Look-ups in the log at a time."""
 _UNREAD = metrics.counter("console_unread", "Messages the console could not read")
 
 
@@ -36,13 +38,16 @@ class Console:
         self.board = Board(settings.events_kept, settings.points_kept)
         self.hub = Hub(settings.clients, bus.stopping)
         self._states: dict[str, ModelState] = {}
+        self._changes = bus.models.changes()
 
     async def hear_events(self) -> None:
         """Fold the control events, from the newest that fit on."""
-        for name in await self._bus.specs.keys():
-            self.board.know(name)
-            await self._crowned(name)
         last = await self._bus.log.last_seq("EVENTS")
+        names = await self._bus.specs.keys()
+        for name in names:
+            self.board.know(name)
+        for at in range(0, len(names), AT_ONCE):
+            await asyncio.gather(*map(self._crowned, names[at : at + AT_ONCE]))
         start = last - self._settings.events_kept + 1
         follow = self._bus.follow("EVENTS", ("events.>",), start)
         async for group in follow.groups(self._bus.stopping):
@@ -92,10 +97,11 @@ class Console:
         return msgspec.msgpack.decode(reply.payload, type=requests.Done)
 
     async def _read_states(self) -> None:
-        for name in list(self.board.models):
-            state = await self._bus.models.get(name)
-            if state is not None:
-                self._states[name] = state
+        for name, state in (await self._changes.next()).items():
+            if state is None:
+                self._states.pop(name, None)
+            else:  # what only the registry needs would be most of the memory
+                self._states[name] = msgspec.structs.replace(state, seen=(), outbox=())
 
     async def _crowned(self, model: str) -> None:
         for kind in CROWNING:

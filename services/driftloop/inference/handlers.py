@@ -48,6 +48,7 @@ class Scoring:
             Input(message.model, _features(batch))
             for message, batch in zip(group, batches, strict=True)
         ]
+        await asyncio.gather(*[self._versions.of(model) for model in {i.model for i in inputs}])
         said: list[Outgoing] = []
         for part in neighbours(inputs):
             made = await self._score(batches[part], inputs[part])

@@ -191,8 +191,9 @@ class PredictionLog:
         if not chosen(batch_id, part.spec.shadow.share):
             return []
         try:
-            live = await self._versions.of(part.model)
-            if live.champion is None or live.champion.manifest.version != part.version:
+            live = self._versions.live(part.model)  # who was let go is not loaded for the log
+            champion = live.champion if live is not None else None
+            if live is None or champion is None or champion.manifest.version != part.version:
                 return []  # a shadow is judged against the champion, on rows the champion answered
             if asyncio.get_running_loop().time() < deadline:
                 begun = begin(live.shadows, part.spec, matrix)

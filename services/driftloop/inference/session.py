@@ -60,12 +60,14 @@ class Session:
     """Answers (rows, features) float32 with (rows, width) float32, from any thread.
 
     Raises `ModelRefused` for bytes that may not answer. `provider` is what it runs on, `cost` the
-    time of a run, `size` an estimate of its memory (bytes).
+    time of a run, `size` an estimate of its memory (bytes), `used` when it ran last
+    (`time.monotonic`).
     """
 
     def __init__(self, data: bytes, features: int, width: int, options: Options = DEFAULTS) -> None:
         self.features = features
         self.width = width
+        self.used = time.monotonic()
         self.size = BASE_BYTES + BYTES_EACH * len(data)
         check(data)
         try:
@@ -85,6 +87,7 @@ class Session:
         rows = len(matrix)
         if rows == 0:
             return np.empty((0, self.width), dtype=np.float32)
+        self.used = time.monotonic()
         answers: Matrix = self._run(self._outputs, {self._input: matrix})[0]
         return answers.reshape(rows, self.width)
 

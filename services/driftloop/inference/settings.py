@@ -18,7 +18,8 @@ class InferenceSettings(Shared, frozen=True, kw_only=True):
     """How often the models' states are read again, events or not."""
 
     sessions_mb: Annotated[int, Meta(ge=1)] = 512
-    """Megabytes of loaded versions, estimated; those that answer now are kept in any case."""
+    """Megabytes of loaded versions, estimated; what was not used for longest is let go, and loaded
+    again when it is asked for."""
     threads: Annotated[int, Meta(ge=1, le=256)] = 1
     """Threads of one run of a model."""
     provider: Literal["cpu", "cuda"] = "cpu"

@@ -1,26 +1,31 @@
 """The versions that answer now: read from the registry's state, loaded, and swapped in one step.
 
 The state in KV is the truth. Events only say that it is time to look; so does the clock, since an
-event may be lost.
+event may be lost: then the states that changed are looked at, however many there are.
+
+Sessions have a budget: a model whose session was let go is loaded again for whoever asks next.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from driftloop.artifacts.store import ArtifactMissing, Artifacts
+from driftloop.artifacts.store import Artifacts
 from driftloop.bus.bus import Bus
-from driftloop.contracts.errors import NotLoaded, Reject, Retry, UnknownModel
+from driftloop.contracts.errors import NotLoaded, Retry, UnknownModel
 from driftloop.contracts.events import Manifest
 from driftloop.contracts.names import MODEL_NAME
 from driftloop.contracts.state import ModelState
 from driftloop.contracts.subjects import model_of
-from driftloop.inference.domain.lineup import Answers, Lineup, lineup
+from driftloop.inference.domain.lineup import lineup
+from driftloop.inference.loading import Champion as Champion
+from driftloop.inference.loading import Live as Live
+from driftloop.inference.loading import Loader
 from driftloop.inference.session import Options
 from driftloop.inference.session_cache import AGAIN_SECONDS, SessionCache
 from driftloop.inference.settings import InferenceSettings
-from driftloop.inference.shadow import COMMAND, REFUSED, Limits, Shadow
+from driftloop.inference.shadow import COMMAND, Limits
 from driftloop.runtime import metrics
 
 log = logging.getLogger(__name__)
@@ -28,24 +33,10 @@ log = logging.getLogger(__name__)
 SWAPS: Final = metrics.counter("champion_swaps", "Changes of the champion that answers", ["model"])
 LOOK_SECONDS: Final = 1.0
 """A version nobody knows makes a state be read again, at most so often."""
-LOADS: Final = 2
-"""Versions loaded at once because a request asked for them."""
 SHOWN: Final = 20
-
-
-class Champion(NamedTuple):
-    """The version that answers, and its session."""
-
-    manifest: Manifest
-    session: Answers
-
-
-class Live(NamedTuple):
-    """What answers for a model; `problem` says why that is not the registry's champion."""
-
-    champion: Champion | None = None
-    shadows: tuple[Shadow, ...] = ()
-    problem: str = ""
+START_SECONDS: Final = 2.0
+"""How long a start waits for versions to be loaded; those left are loaded when asked for."""
+START_LOADS: Final = 4
 
 
 class Versions:
@@ -66,29 +57,29 @@ class Versions:
         self._bus = bus
         options = Options(settings.threads, settings.provider)
         self._sessions = SessionCache(artifacts, settings.sessions_mb, options)
-        self._limits = Limits(megabytes=settings.shadow_mb)
-        self._command = command
+        self._loader = Loader(self._sessions, Limits(megabytes=settings.shadow_mb), command)
         self._live: dict[str, Live] = {}
-        self._wanted: dict[str, Lineup] = {}
+        self._names: set[str] = set()
         self._known: dict[str, dict[int, Manifest]] = {}
         self._looked: dict[str, float] = {}
         self._unloaded: set[str] = set()
         self._named: set[str] = set()
+        self._again: set[str] = set()
+        self._changes = bus.models.changes()
         self._unread = "the models' states are not read yet"
         self._wake = asyncio.Event()
         self._locks: dict[str, asyncio.Lock] = {}
-        self._loads = asyncio.Semaphore(LOADS)
 
     def live(self, model: str) -> Live | None:
-        """What answers now; None for a model that was not looked at yet."""
+        """What answers now; None for a model that was not looked at, or was let go."""
         return self._live.get(model)
 
     def names(self) -> list[str]:
         """The models that have versions, in order."""
-        return sorted(model for model, known in self._known.items() if known)
+        return sorted(self._names)
 
     async def of(self, model: str) -> Live:
-        """What answers now; the first time a model is seen its state is read and loaded."""
+        """What answers now; what is not there is read and loaded."""
         live = self._live.get(model)
         return live if live is not None else await self.refresh(model)
 
@@ -100,22 +91,15 @@ class Versions:
         """
         manifest = await self._manifest(model, version)
         self.check_loaded(model)
-        live = self._live[model].champion
-        if live is not None and live.manifest == manifest:
-            return live
+        shown = self._live.get(model, Live()).champion
+        if shown is not None and shown.manifest == manifest:
+            return shown
         there = self.loaded(model, version)
         if there is not None:
             return there
-        try:
-            async with self._loads:
-                session = await self._sessions.get(manifest)
-        except ArtifactMissing as error:
-            raise UnknownModel(f"version: {version} of {model} is not kept: {error}") from error
-        except Reject as error:
-            what = f"version: {version} of {model} could not be loaded"
-            raise Retry(f"{what}: {error}", delay=AGAIN_SECONDS) from error
+        made = await self._loader.other(manifest)
         self._trim()
-        return Champion(manifest, session)
+        return made
 
     def loaded(self, model: str, version: int) -> Champion | None:
         """What `pinned` would give, if it is there without waiting."""
@@ -167,11 +151,11 @@ class Versions:
         return next(broken, self._unread)
 
     async def keep_current(self, every: float) -> None:
-        """Look at the models that events named at once, and at all of them now and then."""
+        """Look at the models that events named at once, and at what changed now and then."""
         while not self._bus.stopping.is_set():
             names, self._named = self._named, set()
             self._wake.clear()
-            await self.refresh_all(names or None)
+            await self.refresh_all(names)
             await _first((self._wake, self._bus.stopping), every)
 
     async def close(self) -> None:
@@ -181,17 +165,44 @@ class Versions:
             shadow.close()
         await asyncio.gather(*(shadow.ended() for shadow in shadows))
 
-    async def refresh_all(self, names: set[str] | None = None) -> None:
-        """Look at `names`, or at every model; one that cannot be read keeps what it has."""
+    async def refresh_all(self, names: Iterable[str] = ()) -> None:
+        """Look at `names` and what changed; a model that cannot be read keeps what it has.
+
+        The first time all models are looked at, and as many loaded as the budget and
+        `START_SECONDS` allow.
+        """
+        self._again.update(filter(MODEL_NAME.match, names))
         try:
-            known = await self._bus.models.keys() if names is None else names
-            for model in sorted(filter(MODEL_NAME.match, known)):
-                await self.refresh(model)
+            for model, state in (await self._changes.next()).items():
+                self._name(model, state)
+                self._again.add(model)
+            if self._unread:
+                await self._begin(sorted(self._again))
+            else:
+                for model in sorted(self._again):
+                    await self._look(model)
         except Exception as error:  # the loop goes on whatever came: the next look may succeed
             self._unread = f"the models' states cannot be read: {error}"
             log.warning(self._unread, exc_info=not isinstance(error, Retry))
         else:
-            self._unread = self._unread if names else ""
+            self._unread = ""
+
+    async def _begin(self, models: Sequence[str]) -> None:
+        """Look at many models at once; after some seconds only at those that answer already."""
+        left, end = iter(models), asyncio.get_running_loop().time() + START_SECONDS
+
+        async def some() -> None:
+            for model in left:
+                await self._look(model, load=asyncio.get_running_loop().time() < end)
+
+        await asyncio.gather(*(some() for _ in range(START_LOADS)))
+
+    async def _look(self, model: str, *, load: bool = True) -> None:
+        """Refresh a model that answers, or for which there is room; leave the others be."""
+        if model in self._live or (load and self._sessions.room()):
+            await self.refresh(model)
+        else:
+            self._again.discard(model)
 
     async def refresh(self, model: str) -> Live:
         """Read the state of a model, load what is missing, and show it.
@@ -200,22 +211,31 @@ class Versions:
         """
         async with self._locks.setdefault(model, asyncio.Lock()):
             state: ModelState | None = (await self._bus.models.read(model)).value
+            self._name(model, state)
             wanted = lineup(state)
-            self._wanted[model] = wanted
+            before = self._live.get(model, Live())
+            champion, problem = await self._loader.champion(model, wanted.champion, before.champion)
+            kept = tuple(s for s in before.shadows if s.manifest in wanted.shadows)
             versions = state.versions if state is not None else {}
             self._known[model] = {n: version.manifest for n, version in versions.items()}
-            before = self._live.get(model, Live())
-            champion, problem = await self._champion(model, wanted.champion, before.champion)
-            kept = tuple(s for s in before.shadows if s.manifest in wanted.shadows)
             self._show(model, Live(champion, kept, problem))
-            shadows = await self._shadows(model, wanted.shadows, kept)
-            self._show(model, Live(champion, shadows, problem))
-            return self._live[model]
+            shadows = await self._loader.shadows(model, wanted.shadows, kept)
+            live = Live(champion, shadows, problem)
+            self._show(model, live)
+            done = not problem and len(shadows) == len(wanted.shadows)
+            (self._again.discard if done else self._again.add)(model)
+            return live
+
+    def _name(self, model: str, state: ModelState | None) -> None:
+        there = state is not None and state.versions
+        (self._names.add if there else self._names.discard)(model)
 
     def _show(self, model: str, now: Live) -> None:
         """Swap one reference; a session that is not shown ends with its last request."""
         before = self._live.get(model, Live())
         self._live[model] = now
+        if now.champion is not None:
+            self._sessions.keep(now.champion.manifest.model_sha256, now.champion.session)
         for shadow in set(before.shadows) - set(now.shadows):
             shadow.close()
         old, new = (
@@ -237,58 +257,39 @@ class Versions:
             except Exception:  # a bug of one listener must not stop swaps
                 log.exception("%s: a listener failed after a change", model)
 
-    async def _champion(
-        self, model: str, wanted: Manifest | None, present: Champion | None
-    ) -> tuple[Champion | None, str]:
-        if wanted is None:
-            return None, ""
-        if present is not None and present.manifest == wanted:
-            return present, ""
-        try:
-            return Champion(wanted, await self._sessions.get(wanted)), ""
-        except Reject as error:
-            REFUSED.labels(model, "champion").inc()
-            goes_on = f"version {present.manifest.version}" if present else "none"
-            what = f"{model}: champion {wanted.version} could not be loaded"
-            return present, f"{what}, {goes_on} answers: {error}"
-
-    async def _shadows(
-        self, model: str, wanted: tuple[Manifest, ...], present: tuple[Shadow, ...]
-    ) -> tuple[Shadow, ...]:
-        have = {shadow.manifest.version: shadow for shadow in present}
-        for manifest in wanted:
-            if manifest.version in have:
-                continue
-            try:
-                data = await self._sessions.data(manifest.model_sha256)
-            except Reject as error:
-                REFUSED.labels(model, "shadow").inc()
-                log.warning("%s: shadow %d does not answer: %s", model, manifest.version, error)
-            except Retry as error:  # those that are there go on; the next look tries again
-                log.warning("%s: shadow %d is not read yet: %s", model, manifest.version, error)
-            else:
-                have[manifest.version] = Shadow(manifest, data, self._limits, self._command)
-        return tuple(have[m.version] for m in wanted if m.version in have)
-
     async def _manifest(self, model: str, version: int) -> Manifest:
         """What the registry's state says of a version; it is read again for an unknown one."""
         now = asyncio.get_running_loop().time()
+        if model not in self._live:
+            await self._bus.spec(model)
+            await self.of(model)
         known = self._known.get(model, {})
         if version not in known and now - self._looked.get(model, -LOOK_SECONDS) >= LOOK_SECONDS:
             await self._bus.spec(model)
             self._looked[model] = now
             await self.refresh(model)
-            known = self._known[model]
+            known = self._known.get(model, {})
         if version not in known:
             there = ", ".join(map(str, sorted(known)[-SHOWN:])) or "there is none yet"
             raise UnknownModel(f"version: {version} of {model} is not known; accepted: {there}")
         return known[version]
 
     def _trim(self) -> None:
-        """Unload what is over the budget; a request under way keeps its own to its end."""
-        wanted = [its.champion for its in self._wanted.values() if its.champion is not None]
-        shown = [live.champion.manifest for live in self._live.values() if live.champion]
-        self._sessions.trim({manifest.model_sha256 for manifest in (*wanted, *shown)})
+        """Let go what is over the budget; a run under way keeps its own to its end."""
+        gone = self._sessions.trim(self._answering)
+        for model, live in list(self._live.items()) if gone else ():
+            if live.champion and live.champion.manifest.model_sha256 in gone:
+                del self._live[model], self._known[model]
+                self._tell(model)
+
+    def _answering(self) -> tuple[set[str], set[str]]:
+        """Digests of the champions, and of those that stay: beside a shadow, or a broken next."""
+        shown = [(live.champion, live) for live in self._live.values() if live.champion]
+        stay = [champion for champion, live in shown if live.shadows or live.problem]
+        return (
+            {champion.manifest.model_sha256 for champion, _ in shown},
+            {champion.manifest.model_sha256 for champion in stay},
+        )
 
 
 async def _first(events: Iterable[asyncio.Event], seconds: float) -> None:

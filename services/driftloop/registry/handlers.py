@@ -18,6 +18,7 @@ from driftloop.contracts.requests import Command, Done
 from driftloop.contracts.stats import JoinStats
 from driftloop.modelspec.check import check
 from driftloop.modelspec.spec import Registered, Spec
+from driftloop.registry.clocks import Clocks
 from driftloop.registry.domain import commands, stages, triggers
 from driftloop.registry.domain.decision import Decision
 from driftloop.registry.settings import RegistrySettings
@@ -33,6 +34,7 @@ class Registry:
         self._bus = bus
         self._settings = settings
         self._ledger = Ledger(bus)
+        self._clocks = Clocks(bus)
 
     async def on_trigger(self, event: AnyEvent, origin: Origin) -> Sequence[AnyEvent]:
         """An alarm, or new data: may start a run."""
@@ -140,13 +142,10 @@ class Registry:
             log.warning("data clock: %s", error)
 
     async def _tick(self) -> None:
-        """Look at the deadline and the schedule of every model."""
-        for model in await self._bus.models.keys():
-            state = await self._bus.models.get(model)
-            if state is None:
-                continue
-            if state.run is not None and time.time() >= state.run.deadline:
-                cause = Origin(causation=state.run.cause)
-                await self._ledger.decide(model, cause, stages.on_deadline)
-            elif "schedule" in (await self._bus.spec(model)).spec.triggers.on:
-                await self._ledger.decide(model, Origin(), triggers.on_schedule)
+        """Look at the deadlines and schedules that are due."""
+        await self._clocks.read()
+        for model, run in self._clocks.late(time.time()):
+            cause = Origin(causation=run.cause)
+            await self._ledger.decide(model, cause, stages.on_deadline)
+        for model in self._clocks.scheduled(time.time()):
+            await self._ledger.decide(model, Origin(), triggers.on_schedule)

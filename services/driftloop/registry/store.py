@@ -59,7 +59,8 @@ class Ledger:
 
     async def settle(self) -> None:
         """At start: say whatever was written and perhaps not said."""
-        for model in await self._bus.models.keys():
+        states = await self._bus.models.changes().next()
+        for model in [model for model, state in states.items() if state and state.outbox]:
             async with self._turns[model]:
                 await self._settled(model)
 

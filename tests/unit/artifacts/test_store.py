@@ -16,6 +16,15 @@ async def test_bytes_come_back_by_their_digest(bus: Bus) -> None:
         assert await store.put(data) == name
 
 
+async def test_reading_what_is_small_leaves_no_consumer_behind(bus: Bus) -> None:
+    store = Artifacts(bus)
+    names = [await store.put(os.urandom(size)) for size in (1, 100_000, 300_000)]
+    before = (await bus.connection.js.account_info()).consumers
+    for name in names:
+        assert digest(await store.get(name)) == name
+    assert (await bus.connection.js.account_info()).consumers == before
+
+
 @pytest.mark.parametrize("name", ["0" * 64, "../../etc/passwd", "x*", "..", "", "A" * 64, "0" * 65])
 async def test_what_is_not_kept_is_missing(bus: Bus, name: str) -> None:
     with pytest.raises(ArtifactMissing, match=r"accepted: 64 hex|is not in the store"):

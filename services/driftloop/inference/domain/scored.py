@@ -69,7 +69,7 @@ def scored(
     answered.
     """
     rows = batch.num_rows
-    made = batch.append_column(VERSION, pa.array([version] * rows, VERSION.type))
+    made = batch.append_column(VERSION, pa.repeat(pa.scalar(version, VERSION.type), rows))
     made = with_column(made, "answer", _column(answers, rows, width))
     for shadow, its in shadows:
         made = with_column(made, f"{SHADOW_PREFIX}{shadow}", _column(its, rows, width))

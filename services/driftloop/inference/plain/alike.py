@@ -73,7 +73,7 @@ class Shapes:
         if (whole.take(shape.same, axis=1) != shape.expected).any():
             return None
         numbers = whole.take(shape.numbers, axis=1).view(shape.kind)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN is one, too
             matrix: Matrix = numbers.astype(np.float32)
         try:
             ids = [body[shape.id].decode() for body in bodies] if shape.id.stop else []

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 
-from driftloop.local.bench.many.fair import Trickle
 from driftloop.local.bench.many.run import Result
 
 
@@ -38,7 +37,10 @@ def report(results: Sequence[Result]) -> str:
             (_through(result) for result in results),
         ),
         _table(
-            ("models", "kind", "p99 ms alone", "p99 ms beside", "ratio", "flood rows/s"),
+            (
+                *("models", "kind", "p50 ms alone", "p50 ms beside", "ratio"),
+                *("p99 ms alone", "p99 ms beside", "ratio", "flood rows/s"),
+            ),
             (line for result in results for line in _fair(result)),
         ),
     ]
@@ -77,15 +79,16 @@ def _fair(result: Result) -> Iterator[tuple[str, ...]]:
         yield (
             f"{result.models}",
             kind,
-            f"{_p99(alone):.1f}",
-            f"{_p99(beside):.1f}",
-            f"{median(b.p99_ms / a.p99_ms for a, b in zip(alone, beside, strict=True)):.1f}",
+            *_beside([one.p50_ms for one in alone], [one.p50_ms for one in beside]),
+            *_beside([one.p99_ms for one in alone], [one.p99_ms for one in beside]),
             f"{median(one.flood_rows_per_s for one in beside):.0f}",
         )
 
 
-def _p99(some: Sequence[Trickle]) -> float:
-    return median(one.p99_ms for one in some)
+def _beside(alone: Sequence[float], beside: Sequence[float]) -> tuple[str, str, str]:
+    """Medians of both, and of the ratios of the pairs."""
+    ratio = median(b / max(a, 1e-3) for a, b in zip(alone, beside, strict=True))
+    return f"{median(alone):.1f}", f"{median(beside):.1f}", f"{ratio:.1f}"
 
 
 def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

@@ -1,0 +1,64 @@
+"""When each model wants to be looked at by the wall's clock: read from the changes of its state.
+
+So a tick costs two requests to the broker, however many models there are.
+"""
+
+import math
+from typing import NamedTuple
+
+from driftloop.bus.bus import Bus
+from driftloop.contracts.state import ModelState, Run
+from driftloop.modelspec import durations
+from driftloop.modelspec.spec import Registered
+
+
+class _Standing(NamedTuple):
+    """What the clock can change of a model: its run, or, if `since` is finite, its schedule."""
+
+    run: Run | None
+    since: float
+
+
+class Clocks:
+    """Deadlines of runs, and schedules, of all models."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._states = bus.models.changes()
+        self._specs = bus.specs.changes()
+        self._standing: dict[str, _Standing] = {}
+        self._every: dict[str, float] = {}
+
+    async def read(self) -> None:
+        """Take in what changed; raises `Retry` when the broker does not answer."""
+        for model, state in (await self._states.next()).items():
+            self._standing.pop(model, None)
+            if state is not None:
+                self._standing[model] = _standing(state)
+        for model, registered in (await self._specs.next()).items():
+            self._every.pop(model, None)
+            if registered is not None:
+                self._every[model] = _every(registered)
+
+    def late(self, now: float) -> list[tuple[str, Run]]:
+        """Models whose run is at its deadline at `now` (seconds since 1970), with the run."""
+        runs = ((model, its.run) for model, its in self._standing.items())
+        return [(model, run) for model, run in runs if run is not None and now >= run.deadline]
+
+    def scheduled(self, now: float) -> list[str]:
+        """Models without a run whose schedule is due at `now`."""
+        return [
+            model
+            for model, its in self._standing.items()
+            if its.run is None and now >= its.since + self._every.get(model, math.inf)
+        ]
+
+
+def _standing(state: ModelState) -> _Standing:
+    """A schedule waits for the first champion, and lets an alarm that waits go first."""
+    waits = state.champion and state.deferred is None
+    return _Standing(state.run, state.last_run_wall_time if waits else math.inf)
+
+
+def _every(registered: Registered) -> float:
+    its = registered.spec.triggers
+    return durations.seconds(its.every) if "schedule" in its.on else math.inf
