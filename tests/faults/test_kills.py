@@ -14,8 +14,9 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from driftloop.local.child import Child
 from driftloop.local.nats import NatsServer
-from driftloop.local.system import Child, System
+from driftloop.local.system import System
 from driftloop.runtime.settings import SERVICES
 from tests.support.processes import services_of
 from tests.support.replaying import Replaying, audit, of_kind, replaying, said

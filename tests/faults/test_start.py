@@ -1,12 +1,15 @@
 """A system that cannot start says why, and leaves nothing behind."""
 
+import asyncio
 import socket
 from pathlib import Path
 
 import pytest
 
 from driftloop.local.nats import free_port
+from driftloop.local.readiness import unready
 from driftloop.local.system import System
+from tests.support.flows import eventually
 from tests.support.processes import services_of
 
 
@@ -31,3 +34,32 @@ async def test_a_folder_is_free_again_when_its_system_has_stopped(tmp_path: Path
             await system.start()
         finally:
             await system.stop()
+
+
+async def test_replicas_listen_on_ports_of_their_own_and_each_is_started_again(
+    tmp_path: Path,
+) -> None:
+    system = System(
+        tmp_path, base_port=0, nats_port=0, services=("ingest",), replicas={"ingest": 2}
+    )
+    try:
+        await system.start()
+        second = system.children["ingest-2"]
+        assert second.process is not None
+        assert second.port != system.children["ingest"].port
+        assert system.further == ["ingest-2"]
+        assert sorted(log.name for log in (tmp_path / "logs").iterdir()) == [
+            "ingest-2.log",
+            "ingest.log",
+        ]
+        killed = second.process
+        killed.kill()
+
+        async def again() -> bool:
+            reason = await asyncio.to_thread(unready, system.http("ingest-2"))
+            return second.process is not killed and reason is None
+
+        await eventually(again, "the second replica is ready again")
+    finally:
+        await system.stop()
+    assert services_of(system.url) == []

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -13,6 +13,7 @@ from driftloop.bus.follow import Follow
 from driftloop.bus.kv import Bucket
 from driftloop.bus.log import Log
 from driftloop.bus.messages import Outgoing, event_message, stat_message
+from driftloop.bus.ownership import Ownership
 from driftloop.bus.provision import Layout, provision
 from driftloop.bus.publish import publish_all, publish_next
 from driftloop.bus.responder import Responder
@@ -26,12 +27,16 @@ from driftloop.contracts.state import MODELS_BUCKET, SPECS_BUCKET, ModelState
 from driftloop.contracts.stats import AnyStat
 from driftloop.modelspec.spec import Registered
 
+SHOWN: Final = 20
+"""Names of models that an error lists."""
+
 
 class Bus:
     """Streams, state and requests of one process. Make it with `Bus.open`, end it with `close`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, replicas: int = 1) -> None:
         self.connection = connection
+        self._replicas = replicas
         self.log = Log(connection)
         decode_spec = msgspec.msgpack.Decoder(Registered).decode
         self.specs: Bucket[Registered] = Bucket(
@@ -58,7 +63,7 @@ class Bus:
         await connection.open()
         if layout is not None:
             await provision(connection.js, layout)
-        bus = cls(connection)
+        bus = cls(connection, layout.replicas if layout is not None else 1)
         await bus._watch()
         return bus
 
@@ -101,6 +106,10 @@ class Bus:
         """A background task that consumes a stream with a shared durable consumer."""
         return run_work(self.connection, work, self.stopping)
 
+    def ownership(self, partitions: int) -> Ownership:
+        """This replica's part in the `partitions` of its service's state."""
+        return Ownership(self.connection, partitions, self.stopping, self._replicas)
+
     def follow(self, stream: str, subjects: tuple[str, ...], start: int) -> Follow:
         """An ordered reader of a stream from a sequence on."""
         return Follow(self.connection, stream, subjects, start)
@@ -134,7 +143,9 @@ class Bus:
         """The registered spec of a model; raises `InvalidName` or `UnknownModel`."""
         found = await self.specs.get(check_model_name(model))
         if found is None:
-            known = ", ".join(await self.specs.known()) or "none is registered yet"
+            names = await self.specs.known()
+            known = ", ".join(names[:SHOWN]) or "none is registered yet"
+            known += f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             raise UnknownModel(f"model: {model!r} is not registered; accepted: {known}")
         return found
 

@@ -98,7 +98,8 @@ class Pull:
             self._arrived.clear()  # before asking: an answer may come while the request leaves
             await self._request()
             try:
-                await asyncio.wait_for(self._arrived.wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    await self._arrived.wait()
             except TimeoutError:
                 return []
         group = [self._ready.popleft() for _ in range(min(most, len(self._ready)))]

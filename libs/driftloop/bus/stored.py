@@ -62,7 +62,8 @@ class Window:
         deadline = loop.time() + seconds
         while connection.drops == drops and (left := deadline - loop.time()) > 0:
             try:
-                await asyncio.wait_for(self._all.wait(), min(left, LOOK_SECONDS))
+                async with asyncio.timeout(min(left, LOOK_SECONDS)):
+                    await self._all.wait()
             except TimeoutError:
                 continue
             return

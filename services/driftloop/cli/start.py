@@ -22,6 +22,15 @@ PortBase = Annotated[
     int, typer.Option(min=1024, max=65_000, help="First of the services' HTTP ports.")
 ]
 NatsPort = Annotated[int, typer.Option(min=1, max=65_535, help="Port of the embedded NATS server.")]
+Replicas = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--replicas",
+        metavar="SERVICE=COUNT",
+        help="Start so many of a service: ingest, validation, inference, feedback or drift; again"
+        " for more.",
+    ),
+]
 
 Shuffle = Annotated[bool, typer.Option("--shuffle", help="The control: rows in random order.")]
 Rows = Annotated[int | None, typer.Option(min=0, help="Only the first rows; 0 is all.")]
@@ -39,11 +48,12 @@ def up(
     spec: Specs = None,
     port_base: PortBase = 8800,
     nats_port: NatsPort = 4222,
+    replicas: Replicas = None,
 ) -> None:
     """Start NATS and every service on this machine; Ctrl-C stops them."""
     from driftloop.local.up import run_up
 
-    _end(run_up(data, list(spec or []), port_base, nats_port))
+    _end(run_up(data, list(spec or []), port_base, nats_port, list(replicas or [])))
 
 
 def demo(

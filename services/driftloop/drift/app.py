@@ -8,7 +8,8 @@ from driftloop.runtime.service import Service, Wired
 
 async def wire(settings: DriftSettings, bus: Bus) -> Wired:
     """Hears scored rows and outcomes; says drift detected and performance degraded."""
-    return Wired(tasks=[Drift(bus, settings).run()])
+    ownership, drift = bus.ownership(settings.partitions), Drift(bus, settings)
+    return Wired(tasks=[ownership.run(drift.own), drift.run()], problem=ownership.problem)
 
 
 SERVICE = Service(name="drift", settings=DriftSettings, wire=wire, unused=())

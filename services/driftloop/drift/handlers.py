@@ -1,13 +1,21 @@
-"""Feeds the logs into each champion's monitor and says what it finds."""
+"""Feeds the logs into each champion's monitor and says what it finds.
+
+An alarm is published on condition that it comes after the last one known here: an owner that has
+been overtaken while it was paused says none.
+"""
 
 import asyncio
 import logging
 import time
 from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from driftloop.bus.bus import Bus
-from driftloop.bus.messages import Delivered
+from driftloop.bus.follow import Follow
+from driftloop.bus.messages import Delivered, event_message
+from driftloop.bus.ownership import Term
 from driftloop.contracts import subjects
 from driftloop.contracts.errors import Reject
 from driftloop.contracts.events import DriftDetected, PerformanceDegraded
@@ -24,12 +32,43 @@ log = logging.getLogger(__name__)
 
 ROWS = metrics.counter("drift_rows", "Rows looked at", ["model", "stream"])
 ALARMS = metrics.counter("drift_alarms", "Alarms said", ["model", "detector"])
+OWNED = metrics.gauge("drift_partitions", "Partitions of the models owned here")
+
+LOOK_SECONDS = 0.5
+"""How often it is looked which champions are to be watched here."""
 
 Found = DriftDetected | PerformanceDegraded
 
 
+@dataclass(slots=True)
+class Said:
+    """The last alarm of one kind, and its sequence: neither it nor those before are said again."""
+
+    event: Found | None
+    seq: int
+
+
+@dataclass(slots=True, eq=False)
+class Watch:
+    """A term of owning a partition, and the tasks that watch its models until their event is set.
+
+    Each is cancelled as well, but a cancellation alone may get lost; see `Term`.
+    """
+
+    term: Term
+    tasks: dict[asyncio.Task[Any], asyncio.Event] = field(default_factory=dict)
+
+    async def end(self) -> None:
+        """End all that watches, and wait until it has ended."""
+        tasks = dict(self.tasks)
+        for task, over in tasks.items():
+            over.set()
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class Drift:
-    """A monitor for every champion.
+    """A monitor for every champion of the partitions that are owned here.
 
     A monitor is a fold over the log from the champion's promotion on: after a crash it is fed the
     same rows, and says only what it had not said.
@@ -38,22 +77,51 @@ class Drift:
     def __init__(self, bus: Bus, settings: DriftSettings) -> None:
         self._bus = bus
         self._settings = settings
-        self._tasks = KeyedTasks(bus, nudge="events.*.model.*")
+        self._tasks = KeyedTasks(bus, nudge="events.*.model.*", look_seconds=LOOK_SECONDS)
+        self._watches: dict[str, Watch] = {}
+        self._turn = asyncio.Lock()
+        """One message at a time, with a pause before each: leases are renewed in time, however
+        much there is to read."""
 
     async def run(self) -> None:
         """Watch until the service stops."""
         await self._tasks.run(self._wanted)
 
+    async def own(self, term: Term) -> None:
+        """Watch the models of a partition as long as it is owned."""
+        watch = self._watches[term.id] = Watch(term)
+        with OWNED.track_inprogress():
+            try:
+                await term.over.wait()
+            finally:
+                del self._watches[term.id]
+                await watch.end()
+
     async def _wanted(self) -> Wanted:
         wanted: dict[Hashable, Start] = {}
-        for model in await self._bus.models.keys():
-            state = await self._bus.models.get(model)
-            if state is not None and state.champion:
-                key = (model, state.champion, state.champion_since_scored)
-                wanted[key] = partial(self._watch, state)
+        watches = list(self._watches.values())
+        for model in await self._bus.models.keys() if watches else ():
+            watch = next((w for w in watches if w.term.has(model)), None)
+            state = await self._bus.models.get(model) if watch is not None else None
+            if watch is not None and state is not None and state.champion:
+                key = (watch.term.id, model, state.champion, state.champion_since_scored)
+                wanted[key] = partial(self._within, watch, state)
+        for watch in watches:
+            watch.term.ready = True
         return wanted
 
-    async def _watch(self, state: ModelState) -> None:
+    async def _within(self, watch: Watch, state: ModelState) -> None:
+        """Watch one champion until the term ends."""
+        task = asyncio.current_task()
+        if task is None or watch.term.id not in self._watches:
+            return
+        over = watch.tasks[task] = asyncio.Event()
+        try:
+            await self._watch(state, over)
+        finally:
+            del watch.tasks[task]
+
+    async def _watch(self, state: ModelState, over: asyncio.Event) -> None:
         model = state.model
         monitor = Monitor((await self._bus.spec(model)).spec, state.champion)
         last = {
@@ -65,41 +133,46 @@ class Drift:
                 ("SCORED", subjects.scored(model), state.champion_since_scored),
                 ("OUTCOMES", subjects.outcomes(model), state.champion_since_outcomes),
             ):
-                tasks.create_task(self._follow(monitor, stream, subject, start, last[stream]))
+                follow = self._bus.follow(stream, (subject,), start)
+                tasks.create_task(self._follow(monitor, stream, follow, over, last[stream]))
 
     async def _follow(
-        self, monitor: Monitor, stream: str, subject: str, start: int, last: Found | None
+        self, monitor: Monitor, stream: str, follow: Follow, over: asyncio.Event, last: Said
     ) -> None:
-        follow = self._bus.follow(stream, (subject,), start)
         scored_at = 0.0
         try:
-            async for group in follow.groups(self._bus.stopping):
+            async for group in follow.groups(over):
                 for message in group:
-                    found = _unsaid(_look(monitor, stream, message), message.seq, last)
+                    async with self._turn:
+                        await asyncio.sleep(0)
+                        found = _unsaid(_look(monitor, stream, message), message.seq, last.event)
                     ROWS.labels(message.model, stream).inc(int(message.headers.get("dl-rows", "0")))
-                    await self._say(message, found)
+                    await self._say(message, found, last)
                 if time.monotonic() - scored_at > self._settings.score_seconds:
                     scored_at = time.monotonic()
                     await self._scores(monitor, stream, group[-1])
         finally:
+            over.set()  # where one ends, both do
             await follow.close()
 
-    async def _say(self, message: Delivered, found: Iterable[Found]) -> None:
+    async def _say(self, message: Delivered, found: Iterable[Found], last: Said) -> None:
+        """Say alarms; raises `Conflict` when another owner has said one meanwhile."""
         for event in found:
-            ALARMS.labels(event.model, event.detector).inc()
             cause = message.origin()
             origin = Origin(
                 correlation=run_id(event.event_id()),
                 causation=cause.causation,
                 traceparent=cause.traceparent,
             )
-            await self._bus.emit(event, origin)
+            said = event_message(event, source=self._bus.service, origin=origin)
+            last.seq = await self._bus.publish_next(said, last.seq)
+            ALARMS.labels(event.model, event.detector).inc()
 
-    async def _last_said(self, model: str, kind: str) -> Found | None:
-        """The last alarm that was said: neither it nor those before it are said again."""
+    async def _last_said(self, model: str, kind: str) -> Said:
         last = await self._bus.log.last("EVENTS", subjects.event(model, kind))
         event = last.event() if last is not None else None
-        return event if isinstance(event, DriftDetected | PerformanceDegraded) else None
+        known = event if isinstance(event, DriftDetected | PerformanceDegraded) else None
+        return Said(known, last.seq if last is not None else 0)
 
     async def _scores(self, monitor: Monitor, stream: str, at: Delivered) -> None:
         for detector in monitor.detectors():

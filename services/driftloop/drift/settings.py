@@ -1,5 +1,9 @@
 """Settings of drift."""
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from driftloop.runtime.settings import Shared
 
 
@@ -8,3 +12,5 @@ class DriftSettings(Shared, frozen=True, kw_only=True):
 
     score_seconds: float = 2.0
     """How often the state of every detector is published."""
+    partitions: Annotated[int, Meta(ge=1, le=1024)] = 1
+    """Parts the models are divided into, each with one active replica; the same in all replicas."""

@@ -8,8 +8,11 @@ from driftloop.runtime.service import Service, Wired
 
 async def wire(settings: FeedbackSettings, bus: Bus) -> Wired:
     """Hears scored rows, labels and quarantined rows; says outcomes, and labels given up."""
-    feedback = Feedback(bus, settings)
-    return Wired(tasks=[feedback.run()], problem=feedback.problem)
+    ownership = bus.ownership(settings.partitions)
+    return Wired(
+        tasks=[ownership.run(lambda term: Feedback(bus, settings, term).run())],
+        problem=ownership.problem,
+    )
 
 
 SERVICE = Service(name="feedback", settings=FeedbackSettings, wire=wire)

@@ -1,6 +1,11 @@
-"""Feeds the logs into the joins and publishes what they say, as the single writer of OUTCOMES."""
+"""Feeds the logs into the joins and publishes what they say, as the single writer of OUTCOMES.
+
+Whatever is published is conditional on the last sequence of its subject: an owner that has been
+overtaken while it was paused is told so at its first word, whichever that is.
+"""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -10,10 +15,12 @@ import pyarrow as pa
 
 from driftloop.bus.bus import Bus
 from driftloop.bus.follow import Follow
-from driftloop.bus.messages import Delivered, Outgoing, batch_message
+from driftloop.bus.messages import Delivered, batch_message, event_message
+from driftloop.bus.ownership import Term
 from driftloop.contracts import headers, subjects
 from driftloop.contracts.batches import EVENT_TIME, UNMATCHED
 from driftloop.contracts.errors import DriftloopError, Retry
+from driftloop.contracts.headers import Origin
 from driftloop.feedback.domain.join import GivenUp, Joined
 from driftloop.feedback.domain.waiting import Low
 from driftloop.feedback.settings import FeedbackSettings
@@ -28,7 +35,8 @@ DUPLICATES = metrics.gauge("feedback_duplicate_rows", "Rows and labels that came
 EXPIRED = metrics.gauge(
     "feedback_expired_predictions_rows", "Predictions given up without a label", ["model"]
 )
-
+OWNED = metrics.gauge("feedback_partitions", "Partitions of the models owned here")
+_OF_A_MODEL: Final = (DUPLICATES, EXPIRED)
 
 OUTCOME_ROWS: Final = 256
 """Most rows of one batch of outcomes: training sets are cut at their boundaries."""
@@ -38,25 +46,30 @@ T = TypeVar("T")
 
 
 class Feedback:
-    """The joins of all models, each fed in the order of the logs."""
+    """The joins of the models of one partition, for one term of owning it."""
 
-    def __init__(self, bus: Bus, settings: FeedbackSettings) -> None:
+    def __init__(self, bus: Bus, settings: FeedbackSettings, term: Term) -> None:
         self._bus = bus
         self._settings = settings
+        self._term = term
         self._joins: dict[str, ModelJoin] = {}
         self._turn = asyncio.Lock()
         self._clocks: dict[str, float] = {"SCORED": 0.0, "LABELS": 0.0}
         self._read_to: dict[str, int] = {"SCORED": 1, "LABELS": 1, "ROWS": 1}
-        self._ready = False
-
-    def problem(self) -> str:
-        """Not ready until the state is rebuilt."""
-        return "" if self._ready else "rebuilding the join from the log"
 
     async def run(self) -> None:
-        """Rebuild every model's join from the log, then follow it."""
-        self._joins = await rebuild(self._bus)
-        self._ready = True
+        """Rebuild every model's join from the log, then follow it. Raises `Conflict` (alone or in
+        a group) when another owner has written meanwhile: all that is known here is void then.
+        """
+        with OWNED.track_inprogress():
+            try:
+                await self._run()
+            finally:
+                self._forget()
+
+    async def _run(self) -> None:
+        self._joins = await rebuild(self._bus, self._term.has)
+        self._term.ready = True
         async with asyncio.TaskGroup() as tasks:
             for stream, subject in (
                 ("SCORED", "scored.*.*"),
@@ -68,17 +81,32 @@ class Feedback:
                 tasks.create_task(self._follow(stream, subject, start))
             tasks.create_task(self._report())
 
+    def _forget(self) -> None:
+        """Gauges of models that are another's from now on are not told any more."""
+        for gauge in _OF_A_MODEL:
+            for model in self._joins:
+                with contextlib.suppress(KeyError):
+                    gauge.remove(model)
+
     async def _follow(self, stream: str, subject: str, start: int) -> None:
         follow: Follow = self._bus.follow(stream, (subject,), start)
-        while not self._bus.stopping.is_set():
-            group = await follow.read(most=64, timeout=0.5)
-            clock = group[-1].time if group else await self._idle(stream, subject, follow.next_seq)
-            async with self._turn:
-                for message in group:
-                    await self._message(message)
-                self._read_to[stream] = follow.next_seq
-                self._clocks[stream] = max(clock, self._clocks.get(stream, 0.0))
-        await follow.close()
+        try:
+            while not self._term.over.is_set():
+                group = await follow.read(most=64, timeout=0.5)
+                read_to = follow.next_seq
+                clock = group[-1].time if group else await self._idle(stream, subject, read_to)
+                async with self._turn:
+                    for message in filter(self._is_ours, group):
+                        await self._message(message)
+                        await asyncio.sleep(0)  # the lease is renewed, however much there is
+                    self._read_to[stream] = read_to
+                    self._clocks[stream] = max(clock, self._clocks.get(stream, 0.0))
+        finally:
+            self._term.over.set()  # where one ends, all do
+            await follow.close()
+
+    def _is_ours(self, message: Delivered) -> bool:
+        return self._term.has(message.model)
 
     async def _idle(self, stream: str, subject: str, next_seq: int) -> float:
         """The clock of a log without news: the present, unless there is something unread."""
@@ -147,7 +175,8 @@ class Feedback:
             outcomes,
             kind="outcomes",
             source=self._bus.service,
-            msg_id=f"outcomes:{joined.model}:{joined.last_seq}",
+            # Of this term alone: another owner's message in the same place may have other rows.
+            msg_id=f"outcomes:{joined.model}:{joined.last_seq}:{self._term.id}",
             origin=cause.origin(),
             extra={
                 headers.INPUT: cause.position,
@@ -162,8 +191,12 @@ class Feedback:
         JOINED.labels(joined.model).inc(outcomes.num_rows)
         mark = joined.spec.triggers.new_data_rows
         if total // mark > before // mark:
-            passed = joined.accumulated()
-            await self._until_done(lambda: self._bus.emit(passed, cause.origin()))
+            await self._say_accumulated(joined, cause.origin())
+
+    async def _say_accumulated(self, joined: ModelJoin, origin: Origin) -> None:
+        passed = joined.accumulated()
+        message = event_message(passed, source=self._bus.service, origin=origin)
+        joined.last_mark = await self._bus.publish_next(message, joined.last_mark)
 
     async def _say_given_up(
         self, joined: ModelJoin, cause: Delivered, given_up: list[GivenUp]
@@ -184,7 +217,7 @@ class Feedback:
             part,
             kind="labels.unmatched",
             source=self._bus.service,
-            msg_id=f"unmatched:{cause.position}:{part.column(0)[0].as_py()}",
+            msg_id=f"unmatched:{joined.model}:{joined.last_given_up}:{self._term.id}",
             origin=cause.origin(),
             extra={
                 headers.REASON: "labels without a prediction",
@@ -192,17 +225,11 @@ class Feedback:
                 headers.READ: read.text(),
             },
         )
-        joined.last_given_up = await self._until_done(lambda: self._last(message))
-
-    async def _last(self, message: Outgoing) -> int:
-        """Publish; returns the sequence of the last message of its subject then, which is ours."""
-        await self._bus.publish([message])
-        last = await self._bus.log.last("DEAD", message.subject)
-        return last.seq if last is not None else 0
+        joined.last_given_up = await self._bus.publish_next(message, joined.last_given_up)
 
     async def _report(self) -> None:
         """Expire what waited too long, and say where each join stands."""
-        while not self._bus.stopping.is_set():
+        while not self._term.over.is_set():
             await asyncio.sleep(self._settings.report_seconds)
             async with self._turn:
                 for joined in self._joins.values():

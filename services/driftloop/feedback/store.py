@@ -1,15 +1,18 @@
 """The join's state, rebuilt from the log: its own last output says where to read from."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
 from driftloop.bus.bus import Bus
 from driftloop.bus.log import rows_total
+from driftloop.bus.messages import event_message
 from driftloop.contracts import headers, subjects
 from driftloop.contracts.batches import EVENT_TIME
 from driftloop.contracts.events import DataAccumulated
+from driftloop.contracts.headers import Origin
 from driftloop.contracts.stats import JoinStats
 from driftloop.feedback.domain.join import Join
 from driftloop.feedback.domain.waiting import BEGINNING, Low, Said
@@ -19,6 +22,9 @@ REMEMBERED = 4_096
 """Messages of outcomes before those that a rebuild needs: what is sent again long after it was
 joined is known after a restart, too, as far as `join.max_rows` and these go back.
 """
+
+AT_ONCE = 16
+"""Models rebuilt at a time."""
 
 
 @dataclass(slots=True)
@@ -33,6 +39,8 @@ class ModelJoin:
     """What was read before a restart: up to here, messages are heard for the second time."""
     last_seq: int = 0
     last_given_up: int = 0
+    last_mark: int = 0
+    """Sequence of the last `data.accumulated`."""
     total: int = 0
     data_time: int = 0
 
@@ -105,9 +113,18 @@ class ModelJoin:
         )
 
 
-async def rebuild(bus: Bus) -> dict[str, ModelJoin]:
-    """The joins of all models, knowing what was joined before and where to go on."""
-    return {model: await _rebuild(bus, model) for model in await bus.specs.keys()}
+async def rebuild(bus: Bus, ours: Callable[[str], bool]) -> dict[str, ModelJoin]:
+    """The joins of those models that are `ours`, knowing what was joined before and where to go
+    on.
+    """
+    free = asyncio.Semaphore(AT_ONCE)
+
+    async def one(model: str) -> ModelJoin:
+        async with free:
+            return await _rebuild(bus, model)
+
+    models = [model for model in await bus.specs.keys() if ours(model)]
+    return dict(zip(models, await asyncio.gather(*map(one, models)), strict=True))
 
 
 async def _rebuild(bus: Bus, model: str) -> ModelJoin:
@@ -124,10 +141,21 @@ async def _rebuild(bus: Bus, model: str) -> ModelJoin:
             joined.join.restore(batch.column(0).to_pylist(), message.seq)
             newest = pc.max(batch.column(EVENT_TIME.name).cast("int64")).as_py()
             joined.data_time = max(joined.data_time, newest)
+            await asyncio.sleep(0)  # the lease is renewed, however much there is
     await _restore_given_up(bus, joined)
-    if joined.total >= joined.spec.triggers.new_data_rows:
-        await bus.emit(joined.accumulated())
+    await _restore_mark(bus, joined)
     return joined
+
+
+async def _restore_mark(bus: Bus, joined: ModelJoin) -> None:
+    """Say the newest mark that the outcomes have passed, unless that was done."""
+    last = await bus.log.last("EVENTS", subjects.event(joined.model, DataAccumulated.kind))
+    said = last.event() if last is not None else None
+    joined.last_mark = last.seq if last is not None else 0
+    mark = joined.accumulated()
+    if mark.rows > (said.rows if isinstance(said, DataAccumulated) else 0):
+        message = event_message(mark, source=bus.service, origin=Origin())
+        joined.last_mark = await bus.publish_next(message, joined.last_mark)
 
 
 async def _restore_given_up(bus: Bus, joined: ModelJoin) -> None:

@@ -28,7 +28,7 @@ class InferenceSettings(Shared, frozen=True, kw_only=True):
     """Resident megabytes of the process of a shadow; a larger one is ended and started again."""
     group: Annotated[int, Meta(ge=1, le=1024)] = 32
     """Messages of the stream scored together, at most."""
-    ack_seconds: Annotated[float, Meta(ge=1)] = 10.0
+    ack_seconds: Annotated[float, Meta(ge=1)] = 5.0
     """After how long another replica is given what a dead one had in hand."""
     queue_rows: Annotated[int, Meta(ge=1)] = 65_536
     """Rows that wait for one model, at most; more are refused with 503."""

@@ -1,15 +1,14 @@
-"""All of Driftloop on one machine: NATS, then each service as a child process, watched.
+"""All of Driftloop on one machine: NATS, then each service as child processes, watched.
 
 This is the deployment diagram as code: `LAYOUT` names every service and the port it listens on.
+Where a service has several replicas, that is the port of the first; the others take free ones.
 """
 
 import asyncio
 import contextlib
 import fcntl
 import logging
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -20,10 +19,13 @@ from typing import IO, Final
 
 import psutil
 
+from driftloop.contracts.errors import InvalidInput
 from driftloop.inference.settings import InferenceSettings
+from driftloop.local.child import Child, wait
 from driftloop.local.nats import NatsServer, free_port, is_free, require_free
 from driftloop.local.passed_on import passed_on
 from driftloop.local.readiness import unready
+from driftloop.local.replicas import checked, name_of
 from driftloop.runtime.serve import die_with_parent, usage
 from driftloop.runtime.settings import (
     BASE_PORT,
@@ -52,30 +54,13 @@ MOST_STARTS: Final = 5
 """A service that ends so often without being ready will not be: its log says why."""
 
 
-@dataclass(slots=True)
-class Child:
-    """One service's process, and how often it had to be started."""
-
-    name: str
-    port: int
-    process: subprocess.Popen[bytes] | None = None
-    starts: int = 0
-    started: float = 0.0
-    next_start: float = 0.0
-    cpu_before: float = 0.0
-    usage: tuple[int, float] = (0, 0.0)
-
-    def alive(self) -> bool:
-        """Whether the process runs."""
-        return self.process is not None and self.process.poll() is None
-
-
 @dataclass
 class System:
     """NATS and the services, in the folder `data`. A port of 0 means any free one.
 
     The user's variables go on to the services; see `passed_on`. `environment` wins over them.
-    Raises `InvalidInput` that names a variable no service accepts.
+    `replicas` is how many there are of a service, one unless it is named. Raises `InvalidInput`
+    that names a variable no service accepts, or a service that cannot have so many replicas.
     """
 
     data: Path
@@ -83,6 +68,7 @@ class System:
     nats_port: int = 4222
     environment: Mapping[str, str] = field(default_factory=dict)
     services: tuple[str, ...] = SERVICES
+    replicas: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Read the user's variables, and choose the ports."""
@@ -93,28 +79,58 @@ class System:
             InferenceSettings, "inference", {**self._passed_on, **self.environment}
         )
         self.nats = NatsServer(self.data / "nats", port=self.nats_port or free_port())
-        self.children = {name: Child(name, self._port(name)) for name in self.services}
+        self.children: dict[str, Child] = {}
+        self._place(checked(self.replicas))
         self._watcher: asyncio.Task[None] | None = None
         self._lock: IO[str] | None = None
 
-    def _port(self, name: str) -> int:
-        return self.base_port + LAYOUT[name] if self.base_port else free_port()
+    def _place(self, replicas: Mapping[str, int]) -> None:
+        """Name every replica and give it its ports."""
+        if replicas.get("inference", 1) > 1 and self._inference.model_control:
+            raise InvalidInput(
+                f"model_control: true with {replicas['inference']} replicas of inference would "
+                "reach one of them; accepted: false, or 1 replica"
+            )
+        known = {self.base_port + place for place in range(GRPC_PLACE + 1)}
+        self._ports = {self.nats.port, self._inference.grpc_port, *known}
+        for service in self.services:
+            for number in range(1, replicas.get(service, 1) + 1):
+                first = self.base_port + LAYOUT[service] if self.base_port else 0
+                port = first if first and number == 1 else self._free_port()
+                variables: dict[str, str] = {}
+                if service == "inference" and number > 1 and self._inference.grpc_port > 0:
+                    variables[GRPC_PORT] = str(self._free_port())
+                name = name_of(service, number)
+                self.children[name] = Child(name, service, port, variables)
+
+    def _free_port(self) -> int:
+        """A free port that nothing else here is going to use."""
+        while (port := free_port()) in self._ports:
+            continue
+        self._ports.add(port)
+        return port
 
     @property
     def url(self) -> str:
         """Address of the NATS server."""
         return self.nats.url
 
-    def http(self, service: str) -> str:
-        """Address of a service's HTTP door."""
-        tls = service == "inference" and self._inference.tls_cert
-        return f"{'https' if tls else 'http'}://127.0.0.1:{self.children[service].port}"
+    def http(self, name: str) -> str:
+        """Address of the HTTP door of a service, or of one of its further replicas."""
+        child = self.children[name]
+        tls = child.service == "inference" and self._inference.tls_cert
+        return f"{'https' if tls else 'http'}://127.0.0.1:{child.port}"
 
     @property
     def grpc(self) -> str:
         """Address of inference over gRPC, empty if it has none that is known."""
         port = self._inference.grpc_port
         return f"127.0.0.1:{port}" if port > 0 else ""
+
+    @property
+    def further(self) -> list[str]:
+        """Names of the replicas beyond the first of each service."""
+        return [name for name, child in self.children.items() if name != child.service]
 
     async def start(self) -> None:
         """Start everything, wait until it is ready; raises `RuntimeError` naming what is not."""
@@ -178,20 +194,19 @@ class System:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watcher
         for child in self.children.values():
-            if child.process is not None and child.alive():
-                child.process.send_signal(signal.SIGTERM)
-        await asyncio.to_thread(_wait, list(self.children.values()), STOP_SECONDS)
+            child.terminate()
+        await asyncio.to_thread(wait, list(self.children.values()), STOP_SECONDS)
         for child in self.children.values():
-            _end_group(child)
+            child.end_group()
         await asyncio.to_thread(self.nats.stop, NATS_STOP_SECONDS)
         if self._lock is not None:
             self._lock.close()
 
     def usage(self) -> dict[str, tuple[float, float]]:
-        """Resident MiB now and CPU seconds since the first start, by service and for `nats`."""
+        """Resident MiB now and CPU seconds since the first start, by replica and for `nats`."""
         found: dict[str, tuple[float, float]] = {}
         for child in self.children.values():
-            self._measure(child)
+            child.measure()
             found[child.name] = (child.usage[0] / 2**20, child.cpu_before + child.usage[1])
         if self.nats.process is not None and self.nats.alive():
             rss, cpu = usage(psutil.Process(self.nats.process.pid))
@@ -213,11 +228,12 @@ class System:
                 f"{PREFIX}PORT": str(child.port),
                 f"{PREFIX}TELEMETRY_PATH": str(self.data / "clickhouse"),
                 **self.environment,
+                **child.variables,
             }
         )
         with (self.data / "logs" / f"{child.name}.log").open("ab") as out:
             child.process = subprocess.Popen(
-                [sys.executable, "-m", f"driftloop.{child.name}"],
+                [sys.executable, "-m", f"driftloop.{child.service}"],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -249,7 +265,7 @@ class System:
     def _start_again(self, child: Child) -> None:
         now = time.monotonic()
         if not child.next_start:
-            _end_group(child)
+            child.end_group()
             child.next_start = now + self._back_off(child, now)
         if now >= child.next_start:
             child.next_start = 0.0
@@ -264,29 +280,6 @@ class System:
         log.warning("%s ended (exit code %s), starting it again in %.1f s", child.name, code, delay)
         return delay
 
-    def _measure(self, child: Child) -> None:
-        if child.process is not None and child.alive():
-            with contextlib.suppress(psutil.Error):
-                child.usage = usage(psutil.Process(child.process.pid))
-
 
 async def _free(port: int, what: str) -> None:
     await asyncio.to_thread(require_free, "127.0.0.1", port, what)
-
-
-def _wait(children: list[Child], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    for child in children:
-        if child.process is not None:
-            try:
-                child.process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                log.warning("%s did not stop in time", child.name)
-
-
-def _end_group(child: Child) -> None:
-    """SIGKILL to a service and to the children it may have left, which share its session."""
-    if child.process is not None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.process.pid, signal.SIGKILL)
-        child.process.wait()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,18 +14,25 @@ from driftloop.bus.bus import Bus
 from driftloop.contracts import requests
 from driftloop.contracts.errors import DriftloopError
 from driftloop.contracts.requests import Command, Done
-from driftloop.local.system import System
+from driftloop.local.replicas import parse
+from driftloop.local.system import GRPC_PORT, System
 from driftloop.modelspec import check
 from driftloop.modelspec.spec import Spec
 
 console = Console(stderr=True, highlight=False)
 
 
-def run_up(data: Path, specs: list[Path], base_port: int, nats_port: int) -> int:
-    """Start everything, register the specs, run until SIGINT or SIGTERM; returns the exit code."""
+def run_up(
+    data: Path, specs: list[Path], base_port: int, nats_port: int, replicas: Sequence[str] = ()
+) -> int:
+    """Start everything, register the specs, run until SIGINT or SIGTERM; returns the exit code.
+
+    `replicas` are texts as `inference=2`.
+    """
     logging.basicConfig(level="WARNING", format="%(message)s")
     checked = [check.load(path) for path in specs]
-    return asyncio.run(_up(System(data, base_port=base_port, nats_port=nats_port), checked))
+    system = System(data, base_port=base_port, nats_port=nats_port, replicas=parse(replicas))
+    return asyncio.run(_up(system, checked))
 
 
 async def _up(system: System, specs: list[Spec]) -> int:
@@ -68,10 +76,22 @@ async def register(url: str, specs: list[Spec], by: str = "driftloop up") -> Non
 
 def _greet(system: System, seconds: float) -> None:
     console.print(f"[green]ready[/] after {seconds:.1f} s; everything is kept in {system.data}")
-    console.print(f"  console    {system.http('console')}")
-    console.print(f"  ingest     {system.http('ingest')}/v1/models/<model>/rows")
-    console.print(f"  inference  {system.http('inference')}/v1/models/<model>/predict")
-    if system.grpc:
-        console.print(f"  gRPC       {system.grpc} (Open Inference Protocol V2)")
-    console.print(f"  NATS       {system.url}")
+    lines = [
+        ("console", system.http("console")),
+        ("ingest", f"{system.http('ingest')}/v1/models/<model>/rows"),
+        ("inference", f"{system.http('inference')}/v1/models/<model>/predict"),
+        ("gRPC", system.grpc and f"{system.grpc} (Open Inference Protocol V2)"),
+        ("NATS", system.url),
+        *((name, _address(system, name)) for name in system.further),
+    ]
+    width = max(len(name) for name, _ in lines)
+    for name, address in lines:
+        if address:
+            console.print(f"  {name:<{width}}  {address}")
     console.print("Ctrl-C stops everything.")
+
+
+def _address(system: System, name: str) -> str:
+    """Where a further replica listens."""
+    grpc = system.children[name].variables.get(GRPC_PORT)
+    return system.http(name) + (f", gRPC 127.0.0.1:{grpc}" if grpc else "")
