@@ -81,17 +81,17 @@ async def test_many_labels_at_once_become_several_batches_of_outcomes(
     bus: Bus, nats_server: NatsServer
 ) -> None:
     await register(bus, spec())
-    ids = [f"e{at}" for at in range(700)]
+    ids = [f"e{at}" for at in range(2_800)]
     async with running(SERVICE, nats_server.url):
         await say_scored(bus, "1", ids)
         await say_labels(bus, "1", [(e, "yes") for e in ids])
-        await settled(bus, 700, 0)
+        await settled(bus, 2_800, 0)
     messages = await held(bus, "OUTCOMES", OUTCOMES)
-    assert [rows_total(m) for m in messages] == [256, 512, 700]
+    assert [rows_total(m) for m in messages] == [1_024, 2_048, 2_800]
     marks = [
         m.event() for m in await held(bus, "EVENTS", subjects.event(MODEL, "data.accumulated"))
     ]
-    assert [getattr(mark, "rows", 0) for mark in marks] == [200, 500, 700]
+    assert [getattr(mark, "rows", 0) for mark in marks] == [1_000, 2_000, 2_800]
 
 
 async def test_another_revision_of_the_spec_is_heard_of_at_once(

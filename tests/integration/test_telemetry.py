@@ -192,6 +192,28 @@ async def test_a_poisoned_message_goes_to_the_dead_letters_and_no_other_with_it(
     assert "not an Arrow IPC stream" in found[0]["reason"]
 
 
+async def test_of_messages_that_are_kept_together_only_the_wrong_one_is_refused(
+    bus: Bus, service: Wired
+) -> None:
+    whole = scored_batch(90)
+    names = whole.column("event_id").to_pylist()
+    names[37] = None
+    whole = whole.set_column(0, "event_id", pa.array(names))  # of the same type in every message
+    sent = [
+        message(subjects.scored(MODEL), whole.slice(at, 10), f"b{at}") for at in range(0, 90, 10)
+    ]
+    await bus.publish(sent)
+    await all_kept(bus)
+    await eventually_dead(bus, {"telemetry-scored"})
+    assert await count(bus, "scored") == 80
+    assert await ask(bus, "SELECT DISTINCT seq FROM scored FINAL ORDER BY seq") == [
+        {"seq": seq} for seq in range(1, 10) if seq != 4
+    ]
+    found = await ask(bus, "SELECT reason, origin FROM dead FINAL")
+    assert [row["origin"] for row in found] == ["scored.flights.0 SCORED:4"]
+    assert "event_id: 1 are null" in found[0]["reason"]
+
+
 async def eventually_dead(bus: Bus, services: set[str]) -> None:
     async def there() -> bool:
         found = await ask(bus, "SELECT service FROM dead FINAL")

@@ -38,7 +38,7 @@ EXPIRED = metrics.gauge(
 OWNED = metrics.gauge("feedback_partitions", "Partitions of the models owned here")
 _OF_A_MODEL: Final = (DUPLICATES, EXPIRED)
 
-OUTCOME_ROWS: Final = 256
+OUTCOME_ROWS: Final = 1_024
 """Most rows of one batch of outcomes: training sets are cut at their boundaries."""
 GIVEN_UP_BYTES: Final = 1 << 20
 
@@ -272,4 +272,4 @@ def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 
 def _newest(outcomes: pa.RecordBatch) -> int:
-    return int(pa.compute.max(outcomes.column(EVENT_TIME.name).cast(pa.int64())).as_py())
+    return int(outcomes.column(EVENT_TIME.name).cast(pa.int64()).to_numpy().max())

@@ -27,6 +27,8 @@ WAITING = metrics.gauge("telemetry_waiting_bytes", "Bytes that wait for an inser
 
 HURRY_SECONDS: Final = 0.05
 """How long rows wait for others while there is a backlog: it fills the inserts by itself."""
+HURRY_ROWS: Final = 16_384
+"""So many rows of a backlog wait for nobody: inserts of that size keep their cost a row low."""
 
 
 class Write(NamedTuple):
@@ -70,7 +72,7 @@ class Buffer:
         self._waiting.append(Write(rows, done))
         self._rows += sum(batch.num_rows for _, batch in rows)
         self._weigh(sum(batch.nbytes for _, batch in rows))
-        enough = self._rows >= self._most_rows
+        enough = self._rows >= (min(HURRY_ROWS, self._most_rows) if hurry else self._most_rows)
         self._arm(0.0 if enough else HURRY_SECONDS if hurry else self._seconds)
         return await done
 
@@ -128,7 +130,7 @@ class Buffer:
         """One insert; if a value is refused, one a message, so that only the guilty one is lost."""
         started = time.perf_counter()
         try:
-            rows = pa.Table.from_batches(found).combine_chunks()
+            rows = pa.Table.from_batches(found)
             if rows.num_rows:
                 await self._engine.insert(table, rows)
         except (Reject, pa.ArrowInvalid) as error:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -17,18 +17,38 @@ from driftloop.contracts.events import AnyEvent, SpecRegistered
 from driftloop.contracts.headers import Origin
 from driftloop.runtime import metrics
 from driftloop.telemetry.domain import records, rows
-from driftloop.telemetry.domain.rows import Rows
+from driftloop.telemetry.domain.rows import Make, Part, Rows, together
 from driftloop.telemetry.store import Store
 
 ASKED = metrics.counter("telemetry_questions", "Questions in SQL", ["answered"])
 
-GROUP: Final = 64
+GROUP: Final = 128
+"""Messages taken at once: their rows are made and inserted together."""
 ACK_WAIT: Final = 10.0
 """After a crash, messages in hand come again this late; coming twice does no harm."""
 PATIENCE: Final = 5.0
 """So long a group waits for a ClickHouse that is away before it goes back to the log."""
 
-Decode = Callable[[Delivered], Rows]
+Decode = Callable[[Delivered], Part | Rows]
+"""What a message holds: a batch that becomes rows together with its like, or rows as they are."""
+
+
+class Alike(NamedTuple):
+    """Messages whose batches become rows of one table together; or one whose rows are made."""
+
+    messages: list[Delivered]
+    found: list[Part] | Rows
+
+    def rows(self) -> Rows:
+        """The rows of all of them. Raises `Reject`."""
+        return together(self.found) if isinstance(self.found, list) else self.found
+
+    def each(self) -> "list[Alike]":
+        """The messages one by one."""
+        if not isinstance(self.found, list):
+            return [self]
+        pairs = zip(self.messages, self.found, strict=True)
+        return [Alike([message], [part]) for message, part in pairs]
 
 
 class Keeper:
@@ -43,19 +63,29 @@ class Keeper:
     async def keep(self, messages: Sequence[Delivered]) -> Sequence[Outgoing]:
         """Keep a group; says a dead letter for each message that cannot be kept, the others are."""
         await self._available()
-        good: list[Delivered] = []
-        found: list[Rows] = []
+        found: list[Alike] = []
         said: list[Outgoing] = []
         for message in messages:
             try:
-                found.append(self._decode(message))
-                good.append(message)
+                _sort_in(found, message, self._decode(message))
             except Reject as error:
                 said.append(dead_letter(self._durable, message, str(error)))
-        for message, reason in zip(good, await self._write(found, len(messages)), strict=True):
-            if reason:
-                said.append(dead_letter(self._durable, message, reason))
-        return said
+        return said + await self._keep(found, hurry=len(messages) >= GROUP)
+
+    async def _keep(self, groups: Sequence[Alike], *, hurry: bool) -> list[Outgoing]:
+        """Write groups; one that is refused is written again message by message."""
+        rows: list[tuple[Alike, Rows]] = []
+        refused: list[tuple[Alike, str]] = []
+        for group in groups:
+            try:
+                rows.append((group, group.rows()))
+            except Reject as error:
+                refused.append((group, str(error)))
+        reasons = await self._write([made for _, made in rows], hurry)
+        refused += [(g, why) for (g, _), why in zip(rows, reasons, strict=True) if why]
+        said = [dead_letter(self._durable, g.messages[0], why) for g, why in refused if _alone(g)]
+        again = [one for g, _ in refused if not _alone(g) for one in g.each()]
+        return said + await self._keep(again, hurry=hurry) if again else said
 
     async def _available(self) -> None:
         """Wait for a ClickHouse that is away, but once a group: its messages come singly after."""
@@ -66,14 +96,31 @@ class Keeper:
             self._impatient_until = time.monotonic() + error.delay
             raise
 
-    async def _write(self, found: Sequence[Rows], messages: int) -> list[str]:
+    async def _write(self, found: Sequence[Rows], hurry: bool) -> list[str]:
         try:
-            return await self._store.buffer.write(found, hurry=messages >= GROUP)
+            return await self._store.buffer.write(found, hurry=hurry)
         except Overloaded:
             raise
         except Retry as error:
             self._store.lost(error)
             raise
+
+
+def _sort_in(groups: list[Alike], message: Delivered, found: Part | Rows) -> None:
+    """Put a message to those like it: of the same kind, model and columns."""
+    if not isinstance(found, Part):
+        groups.append(Alike([message], found))
+        return
+    for group in reversed(groups):
+        if isinstance(group.found, list) and found.is_like(group.found[0]):
+            group.messages.append(message)
+            group.found.append(found)
+            return
+    groups.append(Alike([message], [found]))
+
+
+def _alone(group: Alike) -> bool:
+    return len(group.messages) == 1
 
 
 def work(store: Store, stream: str, durable: str, decode: Decode, *subjects: str) -> Work:
@@ -89,26 +136,29 @@ def work(store: Store, stream: str, durable: str, decode: Decode, *subjects: str
     )
 
 
-def row_batch(message: Delivered) -> Rows:
+def row_batch(message: Delivered) -> Part:
     """Rows that passed the contract, or did not."""
     state = message.subject.split(".")[2]
-    made = rows.valid if state == "valid" else rows.quarantined
-    return made(message.model, message.seq, message.batch())
+    return _part(rows.valid if state == "valid" else rows.quarantined, message)
 
 
-def label_batch(message: Delivered) -> Rows:
+def label_batch(message: Delivered) -> Part:
     """Labels."""
-    return rows.labels(message.model, message.seq, message.batch())
+    return _part(rows.labels, message)
 
 
-def scored_batch(message: Delivered) -> Rows:
+def scored_batch(message: Delivered) -> Part:
     """Scored rows."""
-    return rows.scored(message.model, message.seq, message.batch())
+    return _part(rows.scored, message)
 
 
-def outcome_batch(message: Delivered) -> Rows:
+def outcome_batch(message: Delivered) -> Part:
     """Outcomes."""
-    return rows.outcomes(message.model, message.seq, message.batch())
+    return _part(rows.outcomes, message)
+
+
+def _part(make: Make, message: Delivered) -> Part:
+    return Part(make, message.model, message.seq, message.batch())
 
 
 def event(message: Delivered) -> Rows:
@@ -121,13 +171,13 @@ def stat(message: Delivered) -> Rows:
     return records.decode_stat(message.payload, message.headers, message.seq)
 
 
-def dead(message: Delivered) -> Rows:
+def dead(message: Delivered) -> Part | Rows:
     """A dead letter, or labels that feedback gave up; none is refused, so none comes back."""
     if message.headers.get("content-type") == headers.ARROW:
         try:
             batch = message.batch()
             if batch.schema.names == UNMATCHED.names:
-                return rows.unmatched(message.model, message.seq, batch)
+                return Part(rows.unmatched, message.model, message.seq, batch)
         except Reject:
             pass  # the payload is why it is among the dead letters
     return records.dead(message.subject, message.payload, message.headers, message.seq)

@@ -1,13 +1,14 @@
-"""One ADWIN (Bifet and Gavalda 2007, River's implementation) over one sequence of numbers."""
+"""One ADWIN over one sequence of numbers."""
 
 import math
 from collections.abc import Callable, Iterator
+from operator import length_hint
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from river.drift import ADWIN
 
+from driftloop.drift.domain.adwin import Adwin
 from driftloop.drift.domain.places import Places
 from driftloop.drift.domain.recent import Recent
 from driftloop.drift.domain.scale import Scale
@@ -42,7 +43,7 @@ class Detector:
         only_up: bool = False,
     ) -> None:
         self.name = name
-        self._adwin = ADWIN(delta=delta, clock=CLOCK)
+        self._adwin = Adwin(delta, CLOCK)
         self._reference = reference
         self._only_up = only_up
         self._make_scale = scale
@@ -57,23 +58,25 @@ class Detector:
     @property
     def mean(self) -> float:
         """Mean of the present window in the units of the values; NaN before a scale is learned."""
-        return self._scale.from_unit(float(self._adwin.estimation)) if self._scale else math.nan
+        return self._scale.from_unit(self._adwin.mean) if self._scale else math.nan
 
     @property
     def rows(self) -> int:
         """Rows in the present window."""
-        return int(self._adwin.width)
+        return self._adwin.rows
 
     def update(self, values: NDArray[np.float64], seq: int, time: int) -> Iterator[Change]:
         """Feed the values of one batch (NaN and infinite ones are left out), in order."""
-        at = np.flatnonzero(np.isfinite(values))
-        self._places.add(self._seen + len(at), seq, time)
+        finite = np.isfinite(values)
+        at = None if finite.all() else np.flatnonzero(finite)
+        self._places.add(self._seen + (len(values) if at is None else len(at)), seq, time)
         if self._scale is None:
             # Exactly so many, however the log is cut into batches.
+            at = np.arange(len(values)) if at is None else at
             learned, at = np.split(at, [self._reference - self._held])
             self._learn(values[learned])
         if self._scale is not None:
-            yield from self._feed(self._scale, values[at], at)
+            yield from self._feed(self._scale, values if at is None else values[at], at)
 
     def _learn(self, values: NDArray[np.float64]) -> None:
         self._waiting.append(values)
@@ -85,22 +88,24 @@ class Detector:
         self._waiting.clear()
         self._seen = 0
         self._scale = self._make_scale(reference)
-        for _ in self._feed(self._scale, reference, np.arange(len(reference))):
+        for _ in self._feed(self._scale, reference):
             continue
 
     def _feed(
-        self, scale: Scale, values: NDArray[np.float64], rows: NDArray[np.int64]
+        self, scale: Scale, values: NDArray[np.float64], rows: NDArray[np.int64] | None = None
     ) -> Iterator[Change]:
-        adwin, units, told = self._adwin, scale.to_unit(values), 0
-        for at, value in enumerate(units.tolist(), 1):
-            adwin.update(value)
-            self._seen += 1
-            if adwin.drift_detected:
-                self._recent.add(units[told:at])
-                told = at
-                change = self._change(scale, int(rows[at - 1]))
-                if change is not None:
-                    yield change
+        """Feed finite values, which came in these rows of the batch (None is all of them)."""
+        units, told = scale.to_unit(values), 0
+        waiting = iter(units.tolist())
+        while told < len(units) and self._adwin.to_next_change(waiting):
+            at = len(units) - length_hint(waiting)
+            self._seen += at - told
+            self._recent.add(units[told:at])
+            told = at
+            change = self._change(scale, at - 1 if rows is None else int(rows[at - 1]))
+            if change is not None:
+                yield change
+        self._seen += len(units) - told
         self._recent.add(units[told:])
 
     def _change(self, scale: Scale, row: int) -> Change | None:

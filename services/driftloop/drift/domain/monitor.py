@@ -59,12 +59,14 @@ class Monitor:
         if batch.column("features").type.list_size != len(self._spec.features):
             return  # rows of another revision of the spec: not what this champion was trained on
         clock, first = _times(batch)
-        features = matrix_of(batch.column("features")).astype(np.float64)
+        rows = matrix_of(batch.column("features"))
+        features = np.ascontiguousarray(rows.T, dtype=np.float64)  # one after the other
         for at, detector in self._features:
-            for change in detector.update(features[:, at], seq, first):
+            for change in detector.update(features[at], seq, first):
                 yield self._drift(detector, "covariate", change, seq, clock)
+        missing = np.isnan(features).astype(np.float64) if self._missing else features
         for at, detector in self._missing:
-            for change in detector.update(np.isnan(features[:, at]).astype(np.float64), seq, first):
+            for change in detector.update(missing[at], seq, first):
                 yield self._drift(detector, "missing", change, seq, clock)
         if self._spec.drift.predictions:
             for change in self._prediction.update(self._predictions(batch), seq, first):

@@ -47,7 +47,13 @@ class Quantiles:
 
     def to_unit(self, values: Floats) -> Floats:
         """The values, scaled and clipped."""
-        return np.clip((np.clip(values, -HUGE, HUGE) - self._low) / self._width, 0.0, 1.0)
+        units = np.maximum(values, -HUGE)
+        np.minimum(units, HUGE, out=units)
+        units -= self._low
+        units /= self._width
+        np.maximum(units, 0.0, out=units)
+        np.minimum(units, 1.0, out=units)
+        return units
 
     def from_unit(self, mean: float) -> float:
         """The mean in the feature's own units."""

@@ -6,21 +6,24 @@ clocks are those of the log (when the broker stored a message), so a replay deci
 did.
 """
 
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import repeat
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from driftloop.contracts.batches import LABEL, LABEL_TIME, to_batch
+from driftloop.contracts.batches import EVENT_ID, LABEL, LABEL_TIME
+from driftloop.feedback.domain.ids import Ids, Mask, Rows
+from driftloop.feedback.domain.known import Known, one_batch, pick
 from driftloop.feedback.domain.labels import LabelCodec
-from driftloop.feedback.domain.waiting import Chunk, Label, Low, Said, ShiftRegister
+from driftloop.feedback.domain.waiting import Chunk, Low, Said, ShiftRegister
 from driftloop.modelspec import durations
 from driftloop.modelspec.spec import Spec
 
-ROW_BITS = 24
-ROW_MASK = (1 << ROW_BITS) - 1
+EARLY: Final = pa.schema([EVENT_ID, pa.field("text", pa.string()), LABEL, LABEL_TIME])
+QUARANTINED: Final = "its row was quarantined"
 
 
 class GivenUp(NamedTuple):
@@ -43,10 +46,11 @@ class Join:
 
     def __init__(self, spec: Spec) -> None:
         self.adopt(spec)
-        self._chunks: OrderedDict[int, Chunk] = OrderedDict()
-        self._predictions: dict[str, int] = {}
-        self._early: OrderedDict[str, Label] = OrderedDict()
-        self._done = ShiftRegister(self._most)
+        self._known = Known()
+        self._predictions = self._known.shelf(Chunk)
+        self._chunks = self._predictions.blocks
+        self._early = self._known.shelf(Chunk)
+        self._done = ShiftRegister(self._most, self._known)
         self._refused = ShiftRegister(self._most)
         self._given_up: dict[tuple[str, str | None], int] = {}
         self._given_up_to = 0
@@ -63,17 +67,16 @@ class Join:
     @property
     def waiting_predictions(self) -> int:
         """Predictions without a label so far."""
-        return len(self._predictions)
+        return self._predictions.rows
 
     @property
     def waiting_labels(self) -> int:
         """Labels without a prediction so far."""
-        return len(self._early)
+        return self._early.rows
 
     def low(self, low: Low) -> Low:
         """The lowest positions a rebuild has to read from; `low` is where the logs stand now."""
-        chunk = next(iter(self._chunks.values()), None)
-        label = next(iter(self._early.values()), None)
+        chunk, label = self._predictions.oldest, self._early.oldest
         said = [waiting.said for waiting in (chunk, label) if waiting]
         return Low(
             scored=min(chunk.seq, low.scored) if chunk else low.scored,
@@ -83,8 +86,8 @@ class Join:
             given_up=min([low.given_up, *(s.given_up for s in said)]),
         )
 
-    def restore(self, event_ids: Iterable[str], seq: int) -> None:
-        """These were joined before: rebuilding skips them."""
+    def restore(self, event_ids: pa.Array | Iterable[str], seq: int) -> None:
+        """These were joined before: rebuilding skips them. Say so before anything is heard."""
         self._done.add(event_ids, seq)
 
     def restore_given_up(self, labels: Iterable[tuple[str, str | None]], labels_read: int) -> None:
@@ -94,121 +97,140 @@ class Join:
 
     def add_scored(self, batch: pa.RecordBatch, seq: int, time: float, said: Said) -> Joined:
         """Predictions arrive; those whose labels came early are joined."""
-        ids: list[str] = batch.column(0).to_pylist()
-        base = seq << ROW_BITS
-        new = dict(zip(reversed(ids), range(base + len(ids) - 1, base - 1, -1), strict=True))
-        for event_id in self._done.known(ids) | (self._predictions.keys() & new.keys()):
-            del new[event_id]
-        self.duplicates += len(ids) - len(new)
-        if new:
-            self._chunks[seq] = Chunk(seq, batch, time, said, len(new))
-        early = sorted(self._early.keys() & new.keys(), key=new.__getitem__)
-        met = {new.pop(event_id): self._early.pop(event_id) for event_id in early}
-        self._predictions.update(new)
-        return Joined(self._outcomes(met, early, said.outcomes), self._bound())
+        ids = Ids.of(batch.column(0))
+        slots, places, kinds = self._known.find(ids)
+        new = ids.first_of((kinds < 0) | (kinds == self._early.kind))
+        count = int(np.count_nonzero(new))
+        self.duplicates += len(ids) - count
+        if not count:
+            return Joined(None, self._bound())
+        chunk = Chunk(seq, batch, count, new, time=time, said=said)
+        base = self._predictions.add(chunk, seq)
+        outcomes = None
+        if self._early.rows and len(early := np.flatnonzero(new & (kinds >= 0))):
+            labels = _in_order(self._early.take, places[early])
+            self._done.move_here(ids.take(early), slots[early], said.outcomes)
+            outcomes = self._outcomes(base + early, labels.column(2), labels.column(3))
+        waits = np.flatnonzero(new & (kinds < 0))
+        self._known.learn(ids, waits, base + waits)
+        return Joined(outcomes, self._bound())
 
     def add_labels(self, batch: pa.RecordBatch, seq: int, time: float, said: Said) -> Joined:
         """Labels arrive; those whose predictions wait are joined, the others wait."""
-        ids: list[str] = batch.column(0).to_pylist()
-        texts: list[str | None] = batch.column(1).to_pylist()
-        times: list[int | None] = batch.column(2).cast(pa.int64()).to_pylist()
+        ids, texts = Ids.of(batch.column(0)), batch.column(1)
         numbers = self._codec.numbers(texts)
-        if seq >= self._given_up_to:
-            self._given_up.clear()
-        met: dict[int, Label] = {}
-        joined: dict[str, None] = {}
-        given_up: list[GivenUp] = []
-        done, refused = self._done.known(ids), self._refused.known(ids)
-        for event_id, text, number, at in zip(ids, texts, numbers, times, strict=True):
-            if self._given_up and self._given_up.get((event_id, text), 0) > seq:
-                self.duplicates += 1
-                continue
-            if number is None:
-                reason = f"label: {text!r} is not accepted; accepted: {self._codec.accepted}"
-                given_up.append(GivenUp(event_id, text, reason))
-                continue
-            label = Label(seq, text or "", number, at, time, said)
-            place = self._predictions.pop(event_id, None)
-            if place is not None:
-                met[place] = label
-                joined[event_id] = None
-            elif event_id in done or event_id in self._early or event_id in joined:
-                self.duplicates += 1
-            elif event_id in refused:
-                given_up.append(GivenUp(event_id, text, "its row was quarantined"))
-            else:
-                self._early[event_id] = label
-        return Joined(self._outcomes(met, list(joined), said.outcomes), given_up + self._bound())
+        columns = [ids.array, texts, pa.array(numbers), _times(batch.column(2))]
+        told = self._told_before(ids, texts, seq)
+        good = ~(np.isnan(numbers) | told)
+        slots, places, kinds = self._known.find(ids)
+        refused = np.zeros_like(good)
+        if self._refused.shelf.rows and (unknown := good & (kinds < 0)).any():
+            refused = unknown & self._refused.knows(ids)
+        first = ids.first_of(good)
+        met = np.flatnonzero(first & (kinds == self._predictions.kind))
+        early = np.flatnonzero(first & (kinds < 0) & ~refused)
+        gone = np.flatnonzero(refused | ~(good | told))
+        self.duplicates += len(ids) - len(met) - len(early) - len(gone)
+        given_up = self._not_joined(columns, gone, refused[gone]) if len(gone) else []
+        outcomes = None
+        if len(met):
+            order = met[np.argsort(places[met])]
+            self._done.move_here(ids.take(met), slots[met], said.outcomes)
+            sent, at = pick(columns[2], order), pick(columns[3], order)
+            outcomes = self._outcomes(places[order], sent, at)
+        if len(early):
+            rows = pa.RecordBatch.from_arrays(columns, schema=EARLY).take(pa.array(early))
+            chunk = Chunk(seq, rows, len(early), _all(len(early)), time=time, said=said)
+            base = self._early.add(chunk)
+            self._known.learn(ids, early, base + np.arange(len(early)))
+        return Joined(outcomes, given_up + self._bound())
 
-    def refuse(self, event_ids: Sequence[str], seq: int) -> list[GivenUp]:
+    def refuse(self, event_ids: pa.Array | Sequence[str], seq: int) -> list[GivenUp]:
         """These rows were quarantined: their labels will never find a prediction."""
         self._refused.add(event_ids, seq)
-        waiting = [(e, self._early.pop(e).text) for e in event_ids if e in self._early]
-        return [GivenUp(e, text, "its row was quarantined") for e, text in waiting]
+        if not self._early.rows:
+            return []
+        ids = Ids.of(event_ids)
+        slots, places, kinds = self._known.find(ids)
+        waiting = np.flatnonzero(ids.first_of(kinds == self._early.kind))
+        if not len(waiting):
+            return []
+        labels = _in_order(self._early.take, places[waiting])
+        self._known.forget(slots[waiting])
+        return _given_up(labels, QUARANTINED)
 
     def expire(self, scored_clock: float, labels_clock: float) -> list[GivenUp]:
         """Give up what waited too long: each side waits on the clock of the other one's log."""
         given_up: list[GivenUp] = []
-        while self._early:
-            event_id, label = next(iter(self._early.items()))
-            if label.time + self._labels_wait >= scored_clock:
-                break
-            del self._early[event_id]
-            given_up.append(GivenUp(event_id, label.text, "no prediction came for it in time"))
-        while self._chunks:
-            chunk = next(iter(self._chunks.values()))
-            if chunk.time + self._predictions_wait >= labels_clock:
-                break
+        while (label := self._early.oldest) and label.time + self._labels_wait < scored_clock:
+            gone = self._known.drop(self._early)
+            given_up += _given_up(gone, "no prediction came for it in time")
+        while (chunk := self._predictions.oldest) and (
+            chunk.time + self._predictions_wait < labels_clock
+        ):
             self._drop(chunk)
         return given_up
 
-    def _outcomes(
-        self, met: dict[int, Label], event_ids: list[str], outcomes_seq: int
-    ) -> pa.RecordBatch | None:
-        """One outcome a pair, in the order of the scored log; `met` maps places to labels."""
-        if not met:
-            return None
-        self._done.add(event_ids, outcomes_seq)
-        places = np.fromiter(sorted(met), dtype=np.int64, count=len(met))
-        seqs, rows = places >> ROW_BITS, places & ROW_MASK
-        starts = np.flatnonzero(np.r_[True, seqs[1:] != seqs[:-1]])
-        parts = []
-        for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(places)], strict=True):
-            chunk = self._chunks[int(seqs[start])]
-            parts.append(pa.Table.from_batches([chunk.take(rows[start:end])]))
-            self._taken(chunk, end - start)
-        table = pa.concat_tables(parts, promote_options="default")
-        labels = [met[place] for place in places.tolist()]
-        table = table.append_column(LABEL, pa.array([label.number for label in labels], LABEL.type))
-        table = table.append_column(
-            LABEL_TIME, pa.array([label.at for label in labels], LABEL_TIME.type)
-        )
-        return to_batch(table)
+    def _told_before(self, ids: Ids, texts: pa.StringArray, seq: int) -> Mask:
+        """Labels that are heard again after a restart, and were given up before it."""
+        if seq >= self._given_up_to:
+            self._given_up.clear()
+        if not self._given_up:
+            return np.zeros(len(ids), np.bool_)
+        sent = zip(ids.array.to_pylist(), texts.to_pylist(), strict=True)
+        return np.array([self._given_up.get(label, 0) > seq for label in sent], np.bool_)
 
-    def _taken(self, chunk: Chunk, rows: int) -> None:
-        """So many rows of a chunk wait no more; what nobody waits for is let go by and by."""
-        chunk.waiting -= rows
-        if not chunk.waiting:
-            del self._chunks[chunk.seq]
-        elif chunk.waiting * 2 < chunk.batch.num_rows:
-            base = chunk.seq << ROW_BITS
-            waiting = [r for r, e in chunk.held() if self._predictions.get(e) == base + r]
-            chunk.keep(np.array(waiting, dtype=np.int64))
+    def _not_joined(self, columns: list[pa.Array], rows: Rows, refused: Mask) -> list[GivenUp]:
+        """Why these labels are given up at once: their rows were quarantined, or no such class."""
+        ids, texts = (column.take(pa.array(rows)).to_pylist() for column in columns[:2])
+        accepted = self._codec.accepted
+        reasons = [
+            QUARANTINED if bad_row else f"label: {text!r} is not accepted; accepted: {accepted}"
+            for text, bad_row in zip(texts, refused.tolist(), strict=True)
+        ]
+        return list(map(_MAKE, zip(ids, texts, reasons, strict=True)))
+
+    def _outcomes(self, places: Rows, numbers: pa.Array, times: pa.Array) -> pa.RecordBatch:
+        """One outcome a pair, in the order of the scored log: predictions with these labels."""
+        rows = one_batch(self._predictions.take(places))
+        return rows.append_column(LABEL, numbers).append_column(LABEL_TIME, times)
 
     def _bound(self) -> list[GivenUp]:
         """Keep what waits within `join.max_rows`, the oldest goes first."""
-        while len(self._predictions) > self._most and len(self._chunks) > 1:
+        while self._predictions.rows > self._most and len(self._chunks) > 1:
             self._drop(next(iter(self._chunks.values())))
         given_up: list[GivenUp] = []
-        while len(self._early) > self._most:
-            event_id, label = self._early.popitem(last=False)
-            given_up.append(GivenUp(event_id, label.text, "more labels wait than join.max_rows"))
+        while self._early.rows > self._most:
+            gone = self._known.drop(self._early, self._early.rows - self._most)
+            given_up += _given_up(gone, "more labels wait than join.max_rows")
         return given_up
 
     def _drop(self, chunk: Chunk) -> None:
-        base = chunk.seq << ROW_BITS
-        for row, event_id in chunk.held():
-            if self._predictions.get(event_id) == base + row:
-                del self._predictions[event_id]
         self.expired_predictions += chunk.waiting
-        self._chunks.pop(chunk.seq, None)
+        self._known.drop(self._predictions)
+
+
+def _in_order(take: Callable[[Rows], list[pa.RecordBatch]], places: Rows) -> pa.RecordBatch:
+    """Take rows off a shelf, and give them in the order of `places`."""
+    order = np.argsort(places)
+    rows = one_batch(take(places[order]))
+    return rows.take(pa.array(np.argsort(order)))
+
+
+def _given_up(labels: pa.RecordBatch, reason: str) -> list[GivenUp]:
+    ids, texts = labels.column(0).to_pylist(), labels.column(1).to_pylist()
+    return list(map(_MAKE, zip(ids, texts, repeat(reason))))
+
+
+def _times(column: pa.Array) -> pa.Array:
+    """Times of labels; numbers are milliseconds since 1970."""
+    same = column.type == LABEL_TIME.type
+    return column if same else column.cast(pa.int64()).cast(LABEL_TIME.type)
+
+
+def _all(rows: int) -> Mask:
+    return np.ones(rows, np.bool_)
+
+
+_MAKE: Final = partial(tuple.__new__, GivenUp)
+"""Makes them as fast as tuples: there may be many at once."""

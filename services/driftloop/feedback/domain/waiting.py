@@ -1,13 +1,15 @@
 """What waits in the join, and where in the logs it lies."""
 
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+
+from driftloop.contracts.batches import EVENT_ID
+from driftloop.feedback.domain.ids import Ids, Mask, Rows
+from driftloop.feedback.domain.known import Block, Known
 
 STREAMS = ("SCORED", "LABELS", "ROWS", "OUTCOMES", "DEAD")
 
@@ -52,69 +54,68 @@ BEGINNING = Low(1, 1, 1, 1, 1)
 """Where the join of a model begins that has said nothing yet."""
 
 
-@dataclass(slots=True)
-class Chunk:
-    """A scored batch some of whose rows wait for their labels."""
+@dataclass(slots=True, kw_only=True)
+class Chunk(Block):
+    """Rows of a message of the log, scored rows or labels, that wait for their counterparts."""
 
-    seq: int
-    batch: pa.RecordBatch
     time: float
-    said: Said
-    waiting: int
-    rows: NDArray[np.int64] | None = None
-    """Which rows of the scored batch are still held; None is all of them."""
-
-    def take(self, rows: NDArray[np.int64]) -> pa.RecordBatch:
-        """Rows by their (ascending) place in the scored batch."""
-        return self.batch.take(pa.array(self.places(rows)))
-
-    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where these rows lie in what is held."""
-        return rows if self.rows is None else np.searchsorted(self.rows, rows)
-
-    def held(self) -> Iterable[tuple[int, str]]:
-        """Row numbers and event ids of what is held."""
-        rows = range(self.batch.num_rows) if self.rows is None else self.rows.tolist()
-        return zip(rows, self.batch.column(0).to_pylist(), strict=True)
-
-    def keep(self, rows: NDArray[np.int64]) -> None:
-        """Hold these (ascending) rows alone: a few late labels must not hold whole batches."""
-        self.batch, self.rows = self.take(rows), rows
-
-
-@dataclass(slots=True, frozen=True)
-class Label:
-    """A label that waits for its prediction, or is about to meet it."""
-
-    seq: int
-    text: str
-    number: float
-    at: int | None
-    time: float
+    """The clock of the log when they came."""
     said: Said
 
 
 class ShiftRegister:
     """The newest event ids of one kind, at most `most`, with the log position each came from."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, known: Known | None = None) -> None:
         self._most = most
-        self._ids: OrderedDict[str, int] = OrderedDict()
+        self._known = known or Known()
+        self.shelf = self._known.shelf(Block)
 
     @property
     def oldest(self) -> int:
         """Position of the oldest id kept; 0 when there is none."""
-        return next(iter(self._ids.values()), 0)
+        return self.shelf.oldest.seq if self.shelf.oldest else 0
 
-    def add(self, event_ids: Iterable[str], seq: int) -> None:
+    def add(self, event_ids: pa.Array | Iterable[str], seq: int) -> None:
         """Remember these ids, and forget the oldest beyond the bound."""
-        new = dict.fromkeys(event_ids, seq)
-        for event_id in self._ids.keys() & new.keys():
-            del self._ids[event_id]  # so that the order stays that of the positions
-        self._ids.update(new)
-        while len(self._ids) > self._most:
-            self._ids.popitem(last=False)
+        ids = Ids.of(event_ids)
+        if not len(ids):
+            return
+        slots, places, kinds = self._known.find(ids)
+        again = kinds == self.shelf.kind
+        rows = np.flatnonzero(ids.first_of(again | (kinds < 0)))
+        if not len(rows):
+            return  # each waits on another shelf
+        before, new = again[rows], rows[~again[rows]]
+        self.shelf.take(np.sort(places[rows[before]]))
+        here = self._shelve(ids.take(rows), seq)
+        self._known.move(slots[rows[before]], here[before])
+        self._known.learn(ids, new, here[~before])
+        self._forget_oldest()
+
+    def move_here(self, ids: Ids, slots: Rows, seq: int) -> None:
+        """The same for ids that were on another shelf of the same index; they are told apart."""
+        self._known.move(slots, self._shelve(ids, seq))
+        self._forget_oldest()
 
     def known(self, event_ids: list[str]) -> set[str]:
         """Those of `event_ids` that are remembered."""
-        return self._ids.keys() & set(event_ids) if self._ids else set()
+        ids = Ids.of(event_ids)
+        return set(ids.array.filter(pa.array(self.knows(ids))).to_pylist())
+
+    def knows(self, ids: Ids) -> Mask:
+        """Which of the ids are remembered."""
+        return np.asarray(self._known.find(ids).kinds == self.shelf.kind)
+
+    def _shelve(self, ids: Ids, seq: int) -> Rows:
+        rows = len(ids)
+        batch = pa.RecordBatch.from_arrays([ids.array], schema=_REMEMBERED)
+        block = Block(seq, batch, rows, np.ones(rows, np.bool_))
+        return self.shelf.add(block) + np.arange(rows)
+
+    def _forget_oldest(self) -> None:
+        while self.shelf.rows > self._most:
+            self._known.drop(self.shelf, self.shelf.rows - self._most)
+
+
+_REMEMBERED = pa.schema([EVENT_ID])

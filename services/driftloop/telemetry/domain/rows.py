@@ -1,10 +1,12 @@
 """Column batches as rows of their tables."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from driftloop.contracts import batches
 from driftloop.contracts.errors import Reject
@@ -18,35 +20,63 @@ LATEST = pa.scalar(10_413_791_999_999, pa.int64()).cast(TIME)
 
 Rows = tuple[str, pa.RecordBatch]
 """A table's name, and rows in its columns."""
+Seqs = int | NDArray[np.uint64]
+"""The place of a batch in its log; or one place a row, where several batches became one."""
+Make = Callable[[str, Seqs, pa.RecordBatch], Rows]
 
 
-def valid(model: str, seq: int, batch: pa.RecordBatch) -> Rows:
+class Part(NamedTuple):
+    """The batch of a message, and what makes rows of it."""
+
+    make: Make
+    model: str
+    seq: int
+    batch: pa.RecordBatch
+
+    def is_like(self, other: "Part") -> bool:
+        """Whether both become rows of one table together."""
+        same = self.make is other.make and self.model == other.model
+        return same and bool(self.batch.schema.equals(other.batch.schema))
+
+
+def together(parts: Sequence[Part]) -> Rows:
+    """The rows of batches that are alike. Raises `Reject` if one of them cannot be made to rows."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first.make(first.model, first.seq, first.batch)
+    counts = [part.batch.num_rows for part in parts]
+    seqs = np.repeat(np.array([part.seq for part in parts], np.uint64), counts)
+    whole = batches.to_batch(pa.Table.from_batches([part.batch for part in parts]))
+    return first.make(first.model, seqs, whole)
+
+
+def valid(model: str, seq: Seqs, batch: pa.RecordBatch) -> Rows:
     """Rows that passed the contract; their features come with the scored rows."""
     return "rows_valid", _with_place(model, seq, _who(batch))
 
 
-def quarantined(model: str, seq: int, batch: pa.RecordBatch) -> Rows:
+def quarantined(model: str, seq: Seqs, batch: pa.RecordBatch) -> Rows:
     """Rows that did not, with the reason."""
     columns = [f.with_nullable(True) for f in batches.QUARANTINED]
     return "quarantine", _with_place(model, seq, _fields(batch, columns))
 
 
-def labels(model: str, seq: int, batch: pa.RecordBatch) -> Rows:
+def labels(model: str, seq: Seqs, batch: pa.RecordBatch) -> Rows:
     """Labels as they were sent."""
     return "labels", _with_place(model, seq, _fields(batch, list(batches.LABELS)))
 
 
-def unmatched(model: str, seq: int, batch: pa.RecordBatch) -> Rows:
+def unmatched(model: str, seq: Seqs, batch: pa.RecordBatch) -> Rows:
     """Labels that found no prediction, with the reason."""
     return "unmatched", _with_place(model, seq, _fields(batch, list(batches.UNMATCHED)))
 
 
-def scored(model: str, seq: int, batch: pa.RecordBatch) -> Rows:
+def scored(model: str, seq: Seqs, batch: pa.RecordBatch) -> Rows:
     """Rows with the live answer and the shadows' answers."""
     return "scored", _with_place(model, seq, [*_answered(batch), *_latency(batch)])
 
 
-def outcomes(model: str, seq: int, batch: pa.RecordBatch) -> Rows:
+def outcomes(model: str, seq: Seqs, batch: pa.RecordBatch) -> Rows:
     """Scored rows with their label."""
     columns = [*_answered(batch), *_fields(batch, [batches.LABEL, batches.LABEL_TIME])]
     return "outcomes", _with_place(model, seq, columns)
@@ -119,7 +149,7 @@ def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
     return batch.column(at)
 
 
-def _with_place(model: str, seq: int, columns: Columns) -> pa.RecordBatch:
+def _with_place(model: str, seq: Seqs, columns: Columns) -> pa.RecordBatch:
     rows = len(columns[0][1])
     named = {
         "model": pa.repeat(model, rows),

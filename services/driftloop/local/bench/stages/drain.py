@@ -126,12 +126,19 @@ class Drain:
                 raise RuntimeError(f"{base} is not ready: {why}; {processes.last_words(log)}")
             await asyncio.sleep(0.05)
 
+    async def _handled(self, server: Server, base: str, log: Path) -> int:
+        try:
+            return await server.handled.rows(self._bus, base)
+        except OSError as error:
+            words = processes.last_words(log)
+            raise RuntimeError(f"{server.name}: {error}; {words}") from error
+
     async def _done(self, server: Server, size: Size, base: str, log: Path) -> None:
         """Wait until so much is handled in all."""
         deadline = time.monotonic() + DRAIN_SECONDS
         wanted = size.batches * size.rows
-        while (handled := await server.handled(self._bus, base)) < wanted:
+        while (handled := await self._handled(server, base, log)) < wanted:
             if time.monotonic() > deadline:
                 told = f"{handled} of {wanted} rows after {DRAIN_SECONDS:g} s"
                 raise RuntimeError(f"{server.name}: {told}; {processes.last_words(log)}")
-            await asyncio.sleep(server.pause)
+            await asyncio.sleep(server.handled.pause)

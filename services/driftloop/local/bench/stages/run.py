@@ -130,7 +130,7 @@ async def _stage(
             tell(f"{stage.name}: repeat {repeat + 1} of {options.repeats}, {server.name}")
             path = model.path if model is not None else Path()
             samples[server.name].append(await drain.visit(stage, server, size, path))
-        if model is not None:
+        if model is not None and stage.name.startswith("scoring"):
             alone.append(await asyncio.to_thread(_engine, model.path, options.rows))
     base = [one.rate for one in samples.get(stage.baseline, [])]
     lines = [_line(name, found, base) for name, found in samples.items()]

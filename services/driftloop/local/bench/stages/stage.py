@@ -38,12 +38,14 @@ class Server(NamedTuple):
     size: Size | None = None
     """Where it is so slow that less has to do."""
     service: bool = False
-    pause: float = 0.01
-    """Seconds between two looks at what is handled."""
 
 
-Handled = Callable[[Bus, str], Awaitable[int]]
-"""Rows that are done since the log was emptied: of the bus, and the address of its `/metrics`."""
+class Handled(NamedTuple):
+    """How to tell what is done: rows since the log was emptied, asked every `pause` seconds."""
+
+    rows: Callable[[Bus, str], Awaitable[int]]
+    """Of the bus, and the address of the server's `/metrics`."""
+    pause: float
 
 
 class Stage(NamedTuple):
@@ -76,7 +78,7 @@ def stages(size: Size) -> list[Stage]:
         ),
         Stage("feedback", "rows joined with their labels", "",
               (_ours("feedback", _pairs, _counted("outcomes_rows_total")),), "ours"),
-        Stage("drift", "ADWIN on every feature, missing value and the prediction", "",
+        Stage("drift", "ADWIN on every feature and the prediction", "logreg",
               (_ours("drift", _scored, _counted("drift_rows_total")),), "ours"),
         Stage("telemetry", "scored rows into chDB", "",
               (_ours("telemetry", _scored, _counted("telemetry_rows_total")),), "ours"),
@@ -135,7 +137,7 @@ def _messages(rows: int, subject: str, stream: str) -> Handled:
     async def handled(bus: Bus, _: str) -> int:
         return rows * await bus.log.messages(stream, subject)
 
-    return handled
+    return Handled(handled, 0.01)
 
 
 def _counted(name: str) -> Handled:
@@ -145,4 +147,4 @@ def _counted(name: str) -> Handled:
         found = await counters.read(base)
         return round(sum(value for _, value in found.get(name, [])))
 
-    return handled
+    return Handled(handled, 0.1)  # to ask takes time of the service
