@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from nats.errors import ConnectionClosedError
 from nats.js import api
+from nats.js.errors import NotFoundError
 
 from driftloop.bus.connection import Connection
 from driftloop.bus.messages import Outgoing
@@ -109,7 +110,10 @@ async def publish_next(connection: Connection, message: Outgoing, last_seq: int)
 async def _ours(connection: Connection, message: Outgoing) -> int:
     """The sequence of this message if it is the last of its subject already; else 0."""
     stream = await connection.js.find_stream_name_by_subject(message.subject)
-    last = await connection.js.get_last_msg(stream, message.subject)
+    try:
+        last = await connection.js.get_last_msg(stream, message.subject)
+    except NotFoundError:  # somebody has purged the stream
+        return 0
     same = (last.headers or {}).get(MSG_ID) == message.headers[MSG_ID]
     return int(last.seq or 0) if same else 0
 

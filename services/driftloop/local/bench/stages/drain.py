@@ -1,16 +1,19 @@
 """One visit: a server is stopped, the log filled, the server let go and timed until it is done."""
 
 import asyncio
+import shutil
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from driftloop.bus.bus import Bus
+from driftloop.bus.provision import Layout
 from driftloop.local.bench import processes
 from driftloop.local.bench.processes import Meter
-from driftloop.local.bench.stages.stage import MODEL, Server, Size, Stage
+from driftloop.local.bench.stages.stage import MODEL, Server, Size
 from driftloop.local.nats import NatsServer, free_port
 from driftloop.local.readiness import unready
 from driftloop.runtime.settings import PREFIX
@@ -23,7 +26,11 @@ WARM: Final = 8
 """Batches before the clock starts."""
 PUBLISHED: Final = 64
 """Messages published at once."""
-STREAMS: Final = ("ROWS", "LABELS", "SCORED", "OUTCOMES", "DEAD", "STATS", "EVENTS")
+LOG_GB: Final = 16.0
+
+
+Register = Callable[[Bus], Awaitable[None]]
+"""Makes the model known."""
 
 
 class Drained(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,50 +55,71 @@ class Drained(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Drain:
-    """Visits servers, one after the other, with one NATS server."""
+    """Visits servers, one after the other, each with a NATS server of its own."""
 
-    def __init__(self, nats: NatsServer, bus: Bus, folder: Path) -> None:
-        self._nats = nats
-        self._bus = bus
+    def __init__(self, register: Register, folder: Path) -> None:
+        self._register = register
         self._folder = folder
         self._visits = 0
 
-    async def visit(self, stage: Stage, server: Server, size: Size, model: Path) -> Drained:
+    async def visit(self, server: Server, size: Size, model: Path) -> Drained:
         """Start the server, warm it up, measure it, end it; raises `RuntimeError`."""
         self._visits += 1
-        size = server.size or size
-        await self._empty()
-        port = free_port()
-        base = f"http://127.0.0.1:{port}"
         folder = self._folder / f"visit-{self._visits}"
-        folder.mkdir()
-        log = folder / "server.log"
+        nats = NatsServer(folder / "nats", port=0)
+        nats.start()
+        try:
+            bus = await Bus.open(nats.url, "bench", layout=Layout(log_gb=LOG_GB))
+            try:
+                await self._register(bus)
+                return await _Visit(nats, bus, server, folder).result(server.size or size, model)
+            finally:
+                await bus.close()
+        finally:
+            nats.stop()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Visit:
+    """One server, and the log it drains."""
+
+    def __init__(self, nats: NatsServer, bus: Bus, server: Server, folder: Path) -> None:
+        self._nats = nats
+        self._bus = bus
+        self._server = server
+        self._folder = folder
+        self._port = free_port()
+        self._base = f"http://127.0.0.1:{self._port}"
+        self._log = folder / "server.log"
+
+    async def result(self, size: Size, model: Path) -> Drained:
+        """All of it."""
         settings = {
             f"{PREFIX}NATS_URL": self._nats.url,
-            f"{PREFIX}PORT": str(port),
+            f"{PREFIX}PORT": str(self._port),
             f"{PREFIX}LOG_LEVEL": "warning",
-            f"{PREFIX}TELEMETRY_PATH": str(folder / "clickhouse"),
+            f"{PREFIX}TELEMETRY_PATH": str(self._folder / "clickhouse"),
         }
-        process = processes.start(server.command(self._nats.url, model), log, settings)
+        process = processes.start(self._server.command(self._nats.url, model), self._log, settings)
         try:
-            if server.service:
-                await self._ready(base, log)
+            if self._server.service:
+                await self._ready()
             warm = Size(WARM, size.rows)
-            await self._publish(server, warm, f"warm-{self._visits}")
-            await self._done(server, warm, base, log)
+            await self._publish(warm, "warm")
+            await self._done(warm)
             processes.pause(process.pid, paused=True)
-            await self._publish(server, size, f"run-{self._visits}")
-            return await self._timed(server, size, base, log, process.pid)
+            await self._publish(size, "run")
+            return await self._timed(size, process.pid)
         finally:
             processes.stop(process)
 
-    async def _timed(self, server: Server, size: Size, base: str, log: Path, pid: int) -> Drained:
+    async def _timed(self, size: Size, pid: int) -> Drained:
         done = Size(size.batches + WARM, size.rows)
         assert self._nats.process is not None
         meter, nats = Meter(pid), Meter(self._nats.process.pid)
         processes.pause(pid, paused=False)
         began = time.perf_counter()
-        await self._done(server, done, base, log)
+        await self._done(done)
         seconds = time.perf_counter() - began
         used, its = meter.read(), nats.read()
         return Drained(
@@ -103,15 +131,9 @@ class Drain:
             other_cores=used.other_cores or 0.0,
         )
 
-    async def _empty(self) -> None:
-        for stream in STREAMS:
-            await self._bus.connection.js.purge_stream(stream)
-            for consumer in await self._bus.connection.js.consumers_info(stream):
-                await self._bus.connection.js.delete_consumer(stream, consumer.name)
-
-    async def _publish(self, server: Server, size: Size, run: str) -> None:
+    async def _publish(self, size: Size, run: str) -> None:
         window = []
-        for message in server.feed(MODEL, size, run):
+        for message in self._server.feed(MODEL, size, run):
             window.append(message)
             if len(window) == PUBLISHED:
                 await self._bus.publish(window)
@@ -119,26 +141,28 @@ class Drain:
         if window:
             await self._bus.publish(window)
 
-    async def _ready(self, base: str, log: Path) -> None:
+    async def _ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
-        while (why := await asyncio.to_thread(unready, base)) is not None:
+        while (why := await asyncio.to_thread(unready, self._base)) is not None:
             if time.monotonic() > deadline:
-                raise RuntimeError(f"{base} is not ready: {why}; {processes.last_words(log)}")
+                words = processes.last_words(self._log)
+                raise RuntimeError(f"{self._server.name} is not ready: {why}; {words}")
             await asyncio.sleep(0.05)
 
-    async def _handled(self, server: Server, base: str, log: Path) -> int:
-        try:
-            return await server.handled.rows(self._bus, base)
-        except OSError as error:
-            words = processes.last_words(log)
-            raise RuntimeError(f"{server.name}: {error}; {words}") from error
-
-    async def _done(self, server: Server, size: Size, base: str, log: Path) -> None:
+    async def _done(self, size: Size) -> None:
         """Wait until so much is handled in all."""
         deadline = time.monotonic() + DRAIN_SECONDS
         wanted = size.batches * size.rows
-        while (handled := await self._handled(server, base, log)) < wanted:
+        while (handled := await self._handled()) < wanted:
             if time.monotonic() > deadline:
                 told = f"{handled} of {wanted} rows after {DRAIN_SECONDS:g} s"
-                raise RuntimeError(f"{server.name}: {told}; {processes.last_words(log)}")
-            await asyncio.sleep(server.handled.pause)
+                words = processes.last_words(self._log)
+                raise RuntimeError(f"{self._server.name}: {told}; {words}")
+            await asyncio.sleep(self._server.handled.pause)
+
+    async def _handled(self) -> int:
+        try:
+            return await self._server.handled.rows(self._bus, self._base)
+        except OSError as error:
+            words = processes.last_words(self._log)
+            raise RuntimeError(f"{self._server.name}: {error}; {words}") from error

@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -11,7 +12,6 @@ from typing import Final
 import msgspec
 
 from driftloop.bus.bus import Bus
-from driftloop.bus.provision import Layout
 from driftloop.contracts.errors import InvalidInput
 from driftloop.local.bench import ours
 from driftloop.local.bench.models import Fitted, fitted
@@ -20,10 +20,8 @@ from driftloop.local.bench.stages import feeds
 from driftloop.local.bench.stages.drain import Drain, Drained
 from driftloop.local.bench.stages.stage import MODEL, Size, Stage, stages
 from driftloop.local.bench.targets import peer
-from driftloop.local.nats import NatsServer
 from driftloop.modelspec.spec import Registered
 
-LOG_GB: Final = 16.0
 ENGINE_SECONDS: Final = 1.0
 Tell = Callable[[str], None]
 
@@ -93,24 +91,13 @@ async def _run(
 ) -> list[StageResult]:
     results = []
     for stage in chosen:
-        folder = place / stage.name
-        nats = NatsServer(folder / "nats", port=0)
-        nats.start()
-        try:
-            bus = await Bus.open(nats.url, "bench", layout=Layout(log_gb=LOG_GB))
-            try:
-                model = models.get(stage.model)
-                await _register(bus, model)
-                drain = Drain(nats, bus, folder)
-                results.append(await _stage(options, stage, drain, model, tell))
-            finally:
-                await bus.close()
-        finally:
-            nats.stop()
+        model = models.get(stage.model)
+        drain = Drain(partial(_register, model), place / stage.name)
+        results.append(await _stage(options, stage, drain, model, tell))
     return results
 
 
-async def _register(bus: Bus, model: Fitted | None) -> None:
+async def _register(model: Fitted | None, bus: Bus) -> None:
     if model is not None:
         await ours.register(bus, MODEL, [model.path.read_bytes()])
     else:
@@ -129,7 +116,7 @@ async def _stage(
         for server in servers:
             tell(f"{stage.name}: repeat {repeat + 1} of {options.repeats}, {server.name}")
             path = model.path if model is not None else Path()
-            samples[server.name].append(await drain.visit(stage, server, size, path))
+            samples[server.name].append(await drain.visit(server, size, path))
         if model is not None and stage.name.startswith("scoring"):
             alone.append(await asyncio.to_thread(_engine, model.path, options.rows))
     base = [one.rate for one in samples.get(stage.baseline, [])]
