@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final
 
+from nats.aio import client as nats_client
 from nats.aio.client import Client
 from nats.errors import ProtocolError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
@@ -25,6 +26,8 @@ MOST_LINE: Final = 1 << 20
 """Bytes of a line of the server; its `INFO` may name many servers."""
 MOST_KEPT: Final = 512
 """Bytes of headers that are kept, read, for the next message with the same."""
+nats_client.DEFAULT_BUFFER_SIZE = 256 << 10
+"""Bytes read at a time: a batch of rows is longer than nats-py's pieces of 32 KiB."""
 _MESSAGES: Final = b"MH"
 
 

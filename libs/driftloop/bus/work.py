@@ -9,6 +9,7 @@ letter.
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
@@ -36,6 +37,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     durable: str
     handler: Handler
     group: int = 32
+    ahead: int = 1
+    """Groups handled at a time; more than one is for handlers that wait for threads."""
     ack_wait: float = 30.0
 
 
@@ -55,35 +58,64 @@ async def ensure_consumer(connection: Connection, work: Work) -> None:
 
 
 async def run_work(connection: Connection, work: Work, stopping: asyncio.Event) -> None:
-    """Consume until `stopping`; the group in hand is finished, the rest is given back.
-
-    While what one group said is on its way into the log, the next one is handled.
-    """
+    """Consume until `stopping`; the groups in hand are finished, the rest is given back."""
     pull: Pull | None = None
-    before: asyncio.Task[None] | None = None
+    groups = _Groups(connection, work)
     while not stopping.is_set():
         try:
             if pull is None or pull.lost:
                 await _give_back(connection, pull)
                 await ensure_consumer(connection, work)
-                pull = Pull(connection, work.stream, work.durable, 2 * work.group)
+                window = (work.ahead + 1) * work.group
+                pull = Pull(connection, work.stream, work.durable, window)
                 await pull.open()
+            await groups.room()
             group = await pull.next(work.group, timeout=0.5)
             if group:
-                before = await _handle(connection, work, group, before)
+                groups.begin(group)
         except (NatsError, OSError) as error:
-            before = None if before is None or before.done() else before
             log.warning("%s: %s", work.durable, error)
             await asyncio.sleep(0.5)
-    with contextlib.suppress(NatsError, OSError):
-        await _over(before)
+    await groups.end()
     await _give_back(connection, pull)
 
 
-async def _over(before: asyncio.Task[None] | None) -> None:
-    """Wait until the group before is in the log and acknowledged; raises what went wrong."""
-    if before is not None:
-        await before
+class _Groups:
+    """The groups under way, in order: `ahead` are handled, and the one before is published."""
+
+    def __init__(self, connection: Connection, work: Work) -> None:
+        self._connection = connection
+        self._work = work
+        self._turns = asyncio.Semaphore(work.ahead)
+        self._tasks: deque[asyncio.Task[None]] = deque()
+
+    async def room(self) -> None:
+        """Wait until another group may begin; raises what went wrong with one before."""
+        while self._tasks and (len(self._tasks) > self._work.ahead or self._tasks[0].done()):
+            await self._tasks.popleft()
+
+    def begin(self, group: list[Pulled]) -> None:
+        """Begin with a group."""
+        before = self._tasks[-1] if self._tasks else None
+        self._tasks.append(asyncio.create_task(self._group(group, before)))
+
+    async def end(self) -> None:
+        """Wait until all are done with; what went wrong comes again."""
+        while self._tasks:
+            with contextlib.suppress(NatsError, OSError):
+                await self._tasks.popleft()
+
+    async def _group(self, group: list[Pulled], before: asyncio.Task[None] | None) -> None:
+        said: Sequence[Outgoing] | Exception
+        async with self._turns:
+            messages = [message.delivered() for message in group]
+            try:
+                said = await self._work.handler(messages)
+            except Exception as error:
+                said = error
+        if before is not None:
+            await before  # what it said is in the log before anything of this group is
+        await _say(self._connection, self._work, group, messages, said)
 
 
 async def _give_back(connection: Connection, pull: Pull | None) -> None:
@@ -96,20 +128,6 @@ async def _give_back(connection: Connection, pull: Pull | None) -> None:
 async def _answer(connection: Connection, messages: Sequence[Pulled], word: bytes) -> None:
     lines = [b"PUB %b %d\r\n%b\r\n" % (m.reply.encode(), len(word), word) for m in messages]
     await connection.write(lines)
-
-
-async def _handle(
-    connection: Connection, work: Work, group: list[Pulled], before: asyncio.Task[None] | None
-) -> asyncio.Task[None]:
-    """Handle a group; the task that ends when it is done with has begun when this returns."""
-    messages = [message.delivered() for message in group]
-    said: Sequence[Outgoing] | Exception
-    try:
-        said = await work.handler(messages)
-    except Exception as error:
-        said = error
-    await _over(before)
-    return asyncio.create_task(_say(connection, work, group, messages, said))
 
 
 async def _say(

@@ -72,6 +72,7 @@ def _valid_rows(settings: InferenceSettings, scoring: Scoring) -> Work:
         durable="inference-scored",
         handler=scoring.score,
         group=settings.group,
+        ahead=2,  # the loop reads and writes while a thread runs the model
         ack_wait=settings.ack_seconds,
     )
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 
 from driftloop.bus.bus import Bus
@@ -98,7 +99,8 @@ class Scoring:
             log.exception("%s: champion %d failed on %d rows", model, version, len(matrix))
             UNANSWERED.labels(model, "failed").inc(len(matrix))
             return None
-        NOT_FINITE.labels(model, version).inc(int(scored.infinite_rows(answers).sum()))
+        if not np.isfinite(answers).all():
+            NOT_FINITE.labels(model, version).inc(int(scored.infinite_rows(answers).sum()))
         return answers
 
     def _tell_once(self, model: str, why: str) -> None:
