@@ -41,6 +41,7 @@ class Scoring:
         self._versions = versions
         self._shadow_seconds = shadow_seconds
         self._told: dict[str, str] = {}
+        self._shadowed = asyncio.Lock()
 
     async def score(self, group: Sequence[Delivered]) -> list[Outgoing]:
         """One scored batch for each message, in order; neighbours share a run of the model."""
@@ -66,10 +67,14 @@ class Scoring:
         model, matrix = inputs[0].model, together(inputs)
         spec = (await self._bus.spec(model)).spec
         live = await self._versions.of(model)
-        deadline = asyncio.get_running_loop().time() + self._shadow_seconds
-        begun = begin(live.shadows, spec, matrix)
-        answers = await self._answer(model, spec, live, matrix)
-        shadows = await finish(begun, spec, len(matrix), deadline)
+        if live.shadows:
+            async with self._shadowed:  # a shadow takes one batch at a time
+                deadline = asyncio.get_running_loop().time() + self._shadow_seconds
+                begun = begin(live.shadows, spec, matrix)
+                answers = await self._answer(model, spec, live, matrix)
+                shadows = await finish(begun, spec, len(matrix), deadline)
+        else:
+            answers, shadows = await self._answer(model, spec, live, matrix), []
         SCORED.labels(model).inc(len(matrix))
         version = live.champion.manifest.version if live.champion and answers is not None else None
         columns = [(number, apart(its, inputs)) for number, its in shadows]
