@@ -27,7 +27,7 @@ def test_stages_and_chain_fill_the_page(tmp_path: Path) -> None:
             batches=6,
             rows=64,
             repeats=1,
-            only=("ours", "limit"),
+            only=("ours", "limit", "ours, 1 % bad rows"),
             folder=folder,
         ),
         silent,

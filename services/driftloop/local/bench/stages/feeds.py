@@ -46,11 +46,18 @@ def mixed_spec(name: str) -> Spec:
     )
 
 
-def received(model: str, count: int, rows: int, run: str) -> Iterator[Outgoing]:
-    """Batches as ingest publishes them, of `mixed_spec`; one row in a hundred breaks it."""
-    for at, payload in _some(count, lambda at: encode(_mixed(rows, at))):
-        subject = subjects.rows(model, "received")
+def received(
+    model: str, count: int, rows: int, run: str, bad: float = BAD_SHARE, corrupt: int = 0
+) -> Iterator[Outgoing]:
+    """Batches as ingest publishes them, of `mixed_spec`; a share of `bad` rows breaks it.
+
+    With `corrupt` above 0 there is beside each so many batches one that is no Arrow at all.
+    """
+    subject = subjects.rows(model, "received")
+    for at, payload in _some(count, lambda at: encode(_mixed(rows, at, bad))):
         yield _message(subject, payload, "rows.received", f"{run}:{at}", rows)
+        if corrupt and at % corrupt == 0:
+            yield _message(subject, payload[::-1], "rows.received", f"{run}:corrupt:{at}", rows)
 
 
 def valid(model: str, count: int, rows: int, run: str) -> Iterator[Outgoing]:
@@ -128,16 +135,16 @@ def _valid(rows: int, seed: int, prefix: str) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([*columns, matrix_column(_matrix(rows, seed))], schema=schema)
 
 
-def _mixed(rows: int, seed: int) -> pa.RecordBatch:
+def _mixed(rows: int, seed: int, bad: float) -> pa.RecordBatch:
     some = np.random.default_rng(seed)
     columns: dict[str, pa.Array] = {"event_id": _ids(rows, f"{seed}")}
     times = pa.array(np.full(rows, START_MS), pa.int64())
     columns["event_time"] = times.cast(pa.timestamp("ms", tz="UTC"))
     for feature in mixed_spec("m").features:
         columns[feature.name] = _column(feature, rows, some)
-    bad = np.array(columns["i0"].to_numpy(zero_copy_only=False))
-    bad[some.random(rows) < BAD_SHARE] = 9_999
-    columns["i0"] = pa.array(bad)
+    broken = np.array(columns["i0"].to_numpy(zero_copy_only=False))
+    broken[some.random(rows) < bad] = 9_999
+    columns["i0"] = pa.array(broken)
     return pa.RecordBatch.from_pydict(columns)
 
 

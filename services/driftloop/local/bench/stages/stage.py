@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -71,10 +72,19 @@ def stages(size: Size) -> list[Stage]:
         ),
         Stage(
             "validation",
-            "mixed types, categories, nulls, 1 % bad rows",
+            "mixed types, categories, nulls",
             "",
-            (_ours("validation", _received, _messages(rows, "rows.*.valid.*", "ROWS")),),
-            "ours",
+            tuple(
+                _ours("validation", feed, _messages(rows, "rows.*.valid.*", "ROWS"))._replace(
+                    name=name
+                )
+                for name, feed in (
+                    ("ours, good rows", partial(_received, 0.0, 0)),
+                    ("ours, 1 % bad rows", partial(_received, feeds.BAD_SHARE, 0)),
+                    ("the same, a corrupt batch in 100", partial(_received, feeds.BAD_SHARE, 100)),
+                )
+            ),
+            "ours, good rows",
         ),
         Stage("feedback", "rows joined with their labels", "",
               (_ours("feedback", _pairs, _counted("outcomes_rows_total")),), "ours"),
@@ -114,8 +124,8 @@ def _ours(
     return Server("ours", lambda url, model: command, feed, handled, service=True)
 
 
-def _received(model: str, size: Size, run: str) -> Iterator[Outgoing]:
-    return feeds.received(model, *size, run)
+def _received(bad: float, corrupt: int, model: str, size: Size, run: str) -> Iterator[Outgoing]:
+    return feeds.received(model, *size, run, bad, corrupt)
 
 
 def _valid(model: str, size: Size, run: str) -> Iterator[Outgoing]:
