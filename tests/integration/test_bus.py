@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pyarrow as pa
 import pytest
+from nats.js.api import DiscardPolicy
 from nats.js.errors import NotFoundError
 
 from driftloop.bus import connection, retry
@@ -137,6 +138,28 @@ async def test_reject_is_a_dead_letter_with_the_reason_and_the_original(bus: Bus
     assert dead.headers[ORIGIN] == "rows.m.received.0 ROWS:1"
     assert dead.headers["ce-id"] == "row:1"
     assert await bus.log.lag("ROWS", "worker") == 0
+
+
+async def test_poison_waits_while_there_is_no_room_for_dead_letters(bus: Bus) -> None:
+    async def handler(group: Sequence[Delivered]) -> list[Outgoing]:
+        if any(text(one) == "bad" for one in group):
+            raise Reject("text: bad")
+        seen.extend(one.seq for one in group)
+        return []
+
+    seen: list[int] = []
+    js = bus.connection.js
+    config = (await js.stream_info("DEAD")).config
+    config.discard, config.max_msgs = DiscardPolicy.NEW, 1
+    await js.update_stream(config)
+    await js.publish("dead.other.m", b"full")
+    async with working(bus, handler):
+        await bus.publish([message(1, "bad"), message(2)])
+        await until(lambda: seen == [2], "the good one was not handled")
+        config.max_msgs = -1
+        await js.update_stream(config)
+        dead = (await read(bus, "DEAD", 2))[1]
+    assert dead.subject == "dead.worker.m"
 
 
 async def test_poison_in_a_group_does_not_lose_the_others(bus: Bus) -> None:

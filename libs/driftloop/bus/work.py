@@ -166,8 +166,13 @@ async def _failed(
         await _answer(connection, [message], _again(error.delay))
     elif isinstance(error, Reject) or retry.given_up(about.attempt):
         log.warning("%s: dead letter %s: %s", work.durable, about.position, error)
-        await publish_all(connection, [dead_letter(work.durable, about, f"{error}")])
-        await _answer(connection, [message], b"+TERM")
+        try:
+            await publish_all(connection, [dead_letter(work.durable, about, f"{error}")])
+        except Retry as full:  # it stays in the log until there is room for it
+            log.warning("%s: no dead letter %s: %s", work.durable, about.position, full)
+            await _answer(connection, [message], _again(full.delay))
+        else:
+            await _answer(connection, [message], b"+TERM")
     else:
         log.exception(
             "%s: bug while handling %s (%s)",
