@@ -130,21 +130,10 @@ def whole(
 
 def show_stage(result: "StageResult") -> None:
     """The table of one stage."""
+    from driftloop.local.bench.page import stage_cells
+
     output.say(f"{result.name}: {result.title}", "bold")
-    rows = [
-        [
-            line.server,
-            f"{line.rows_per_s:,.0f}",
-            f"{line.rows_per_core_s:,.0f}",
-            "-" if line.ratio is None else f"{line.ratio:.3g}",
-            f"{line.nats_us_per_row:.2f}",
-            f"{line.rss_mb:,.0f}",
-        ]
-        for line in result.lines
-    ]
-    if result.engine_rows_per_s is not None:
-        rows.append(["onnxruntime alone", "-", f"{result.engine_rows_per_s:,.0f}", "-", "-", "-"])
-    output.table(STAGE_COLUMNS, rows, STAGE_COLUMNS[1:])
+    output.table(STAGE_COLUMNS, stage_cells(result), STAGE_COLUMNS[1:])
     repeats = max(len(line.samples) for line in result.lines)
     output.note(f"medians of {repeats}; ratio: rows/s to that of {result.baseline}, paired")
     output.say("")
@@ -152,20 +141,9 @@ def show_stage(result: "StageResult") -> None:
 
 def show_chain(result: "ChainResult") -> None:
     """The table of the chain: the highest rate, and the latency at parts of it."""
-    points = {"highest": result.highest, **result.latency}
+    from driftloop.local.bench.page import chain_cells
+
     output.say("chain: ingest to telemetry, rows and their labels", "bold")
-    rows = [
-        [
-            name,
-            f"{point.rate:,.0f}",
-            f"{point.told.p50_ms:.1f}",
-            f"{point.told.p99_ms:.1f}",
-            f"{point.drain_seconds:.2f}",
-            f"{sum(point.cores.values()):.2f}",
-            f"{sum(point.megabytes.values()):,.0f}",
-        ]
-        for name, point in points.items()
-    ]
-    output.table(CHAIN_COLUMNS, rows, CHAIN_COLUMNS[1:])
+    output.table(CHAIN_COLUMNS, chain_cells(result), CHAIN_COLUMNS[1:])
     cores = ", ".join(f"{name} {used:.2f}" for name, used in result.highest.cores.items())
     output.note(f"latency: from sent to scored; cores at the highest rate: {cores}")

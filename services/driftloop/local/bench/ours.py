@@ -58,7 +58,7 @@ async def register(bus: Bus, name: str, artifacts: Sequence[bytes]) -> ModelStat
     await bus.specs.write(name, registered, 0)
     versions = {
         number: Version(
-            manifest=_manifest(name, number, data),
+            manifest=bare_manifest(name, number, data, NAMES),
             manifest_sha256="",
             run="bench",
             stage="champion",
@@ -79,7 +79,7 @@ def _spec(name: str) -> Spec:
     )
 
 
-def _manifest(name: str, version: int, data: bytes) -> Manifest:
+def bare_manifest(name: str, version: int, data: bytes, features: tuple[str, ...]) -> Manifest:
     """What inference reads of a manifest; there was no training in the loop to tell of."""
     nothing = Dataset(stream="OUTCOMES", first_seq=0, last_seq=0, rows=0, sha256="")
     return Manifest(
@@ -92,7 +92,7 @@ def _manifest(name: str, version: int, data: bytes) -> Manifest:
         holdout_answers_sha256="",
         snapshot_sha256="",
         spec_revision=1,
-        features=NAMES,
+        features=features,
         width=len(CLASSES),
         estimator="",
         window="",

@@ -65,7 +65,8 @@ def page(measured: Measured) -> str:
     return "\n".join(lines)
 
 
-def _stage(stage: StageResult) -> Iterator[str]:
+def stage_cells(stage: StageResult) -> list[list[str]]:
+    """The table of a stage: server, rows/s, rows/s a core, ratio, NATS us a row, RSS MB."""
     rows = [
         [
             line.server,
@@ -79,29 +80,35 @@ def _stage(stage: StageResult) -> Iterator[str]:
     ]
     if stage.engine_rows_per_s is not None:
         rows.append(["onnxruntime alone", "-", f"{stage.engine_rows_per_s:,.0f}", "-", "-", "-"])
-    yield from _table(
-        ["", "rows/s", "rows/s a core", "ratio", "CPU of NATS, us a row", "RSS MB"], rows
-    )
+    return rows
+
+
+def chain_cells(chain: ChainResult) -> list[list[str]]:
+    """The table of the chain: load, rows/s, p50 and p99 ms, all read after s, cores, RSS MB."""
+    points = {"highest rate": chain.highest}
+    points |= {f"{share} of it": point for share, point in chain.latency.items()}
+    return [
+        [
+            name,
+            f"{point.rate:,.0f}",
+            f"{point.told.p50_ms:.1f}",
+            f"{point.told.p99_ms:.1f}",
+            f"{point.drain_seconds:.2f}",
+            f"{sum(point.cores.values()):.2f}",
+            f"{sum(point.megabytes.values()):,.0f}",
+        ]
+        for name, point in points.items()
+    ]
+
+
+def _stage(stage: StageResult) -> Iterator[str]:
+    head = ["", "rows/s", "rows/s a core", "ratio", "CPU of NATS, us a row", "RSS MB"]
+    yield from _table(head, stage_cells(stage))
 
 
 def _chain(chain: ChainResult) -> Iterator[str]:
-    points = {"highest rate": chain.highest}
-    points |= {f"{share} of it": point for share, point in chain.latency.items()}
-    yield from _table(
-        ["", "rows/s", "p50 ms", "p99 ms", "all read after s", "CPU, cores", "RSS MB"],
-        [
-            [
-                name,
-                f"{point.rate:,.0f}",
-                f"{point.told.p50_ms:.1f}",
-                f"{point.told.p99_ms:.1f}",
-                f"{point.drain_seconds:.2f}",
-                f"{sum(point.cores.values()):.2f}",
-                f"{sum(point.megabytes.values()):,.0f}",
-            ]
-            for name, point in points.items()
-        ],
-    )
+    head = ["", "rows/s", "p50 ms", "p99 ms", "all read after s", "CPU, cores", "RSS MB"]
+    yield from _table(head, chain_cells(chain))
     used = sorted(chain.highest.cores.items(), key=lambda item: -item[1])
     each = ", ".join(f"{name} {cores:.2f}" for name, cores in used)
     yield ""

@@ -29,8 +29,6 @@ DISTINCT: Final = 32
 ASK_SECONDS: Final = 5.0
 MOST_UNDER_WAY: Final = 256
 """Requests to ingest at a time: above it the producer is held up, and falls behind its schedule."""
-BEHIND_SECONDS: Final = 1.0
-"""A producer that is further behind its schedule has been told to slow down."""
 
 
 class ChainJob(msgspec.Struct, frozen=True, kw_only=True):

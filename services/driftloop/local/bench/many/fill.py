@@ -7,14 +7,12 @@ from typing import Final
 
 from driftloop.artifacts.store import Artifacts
 from driftloop.bus.bus import Bus
-from driftloop.contracts.events import Dataset, Manifest
-from driftloop.contracts.names import digest
 from driftloop.contracts.state import ModelState, Version
-from driftloop.local.bench.many.models import CLASSES, Known
+from driftloop.local.bench.many.models import Known
+from driftloop.local.bench.ours import bare_manifest
 from driftloop.modelspec.spec import Registered
 
 AT_ONCE: Final = 16
-NOTHING: Final = Dataset(stream="OUTCOMES", first_seq=0, last_seq=0, rows=0, sha256="")
 
 
 async def fill(bus: Bus, models: Iterable[Known]) -> None:
@@ -36,9 +34,8 @@ async def fill(bus: Bus, models: Iterable[Known]) -> None:
 
 def state(model: Known, data: bytes) -> ModelState:
     """The registry's state of a model whose first version is champion."""
-    version = Version(
-        manifest=_manifest(model, data), manifest_sha256="", run="bench", stage="champion"
-    )
+    manifest = bare_manifest(model.name, 1, data, model.features)
+    version = Version(manifest=manifest, manifest_sha256="", run="bench", stage="champion")
     return ModelState(
         model=model.name,
         champion=1,
@@ -46,27 +43,4 @@ def state(model: Known, data: bytes) -> ModelState:
         champion_since_outcomes=1,
         next_version=2,
         versions={1: version},
-    )
-
-
-def _manifest(model: Known, data: bytes) -> Manifest:
-    """What services read of a manifest; there was no training in the loop to tell of."""
-    return Manifest(
-        model=model.name,
-        version=1,
-        model_sha256=digest(data),
-        model_bytes=len(data),
-        train=NOTHING,
-        holdout=NOTHING,
-        holdout_answers_sha256="",
-        snapshot_sha256="",
-        spec_revision=1,
-        features=model.features,
-        width=len(CLASSES),
-        estimator="",
-        window="",
-        metrics={},
-        seconds=0.0,
-        cpu_seconds=0.0,
-        environment={},
     )
