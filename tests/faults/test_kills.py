@@ -11,18 +11,23 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import psutil
+import pyarrow as pa
 import pytest
 import pytest_asyncio
 
+from driftloop.client.client import Client
 from driftloop.local.child import Child
 from driftloop.local.nats import NatsServer
 from driftloop.local.system import System
 from driftloop.runtime.settings import SERVICES
 from tests.support.processes import services_of
 from tests.support.replaying import Replaying, audit, of_kind, replaying, said
+from tests.support.world import world
 
 ROWS, CHANGE = 12_000, 3_000
 KILLS = 3
+HELD_UP = 400
+"""Rows held up by a fault: enough for a verdict."""
 MODULE = pytest.mark.asyncio(loop_scope="module")
 OWN_WORK = {
     "trainer": ("retrain.requested", "training.started"),
@@ -78,6 +83,34 @@ async def test_a_replay_is_accounted_for_though_the_broker_is_killed(
     killed = await _replay_and_kill(system, "nats", moments, lambda: system.nats)
 
     assert len(set(killed)) == KILLS
+
+
+@MODULE
+async def test_rows_held_up_since_before_a_change_do_not_take_the_promotion_back(
+    system: System,
+) -> None:
+    """What a dead service had in its hands comes late, and shows a world that is no more."""
+    async with replaying(system.url, "held-up", rows=ROWS, change=CHANGE) as done:
+        sending = asyncio.create_task(_send_late(system.url, done))
+        await asyncio.gather(done.replay.run(), sending)
+
+    told = [(run.verdict, run.reason) for run in of_kind(done, "run.finished")]
+    assert told[1][0] == "promoted", told
+    assert "late rows of before its start were left out" in told[1][1]
+
+
+async def _send_late(url: str, done: Replaying) -> None:
+    """As soon as the second version answers, rows and labels of before the change."""
+    await said(done.watch, "model.promoted", 2)
+    late = world(CHANGE, CHANGE).slice(CHANGE - HELD_UP)
+    ids = pa.array([f"late-{name}" for name in late["event_id"].to_pylist()])
+    late = late.set_column(0, "event_id", ids)
+    row = {"x": 0.0, "y": 0.0, "place": "coast"}
+    async with Client(url) as client:
+        while (await client.predict(done.model, [row])).version != 2:
+            await asyncio.sleep(0.01)
+        await client.send_rows(done.model, late.drop_columns(["label", "label_time"]))
+        await client.send_labels(done.model, late.select(["event_id", "label", "label_time"]))
 
 
 async def _replay_and_kill(

@@ -1,8 +1,7 @@
 """Control events: facts in the past tense, one owner each, kept for good as the audit trail.
 
 Changes are additive only; anything else is a new event. `data_time` is the clock of the data (event
-time of the newest row the emitter had seen, milliseconds since 1970 UTC): cool-downs are counted on
-it, so a replay at a thousand times real speed makes the same decisions.
+time of the newest row seen, ms since 1970 UTC): a replay at any speed makes the same decisions.
 """
 
 from typing import ClassVar, Literal
@@ -207,6 +206,7 @@ class ShadowStarted(RunEvent, frozen=True, kw_only=True, tag="shadow.started"):
     champion: int
     role: Role
     from_seq: int
+    from_time: int = 0
 
     def key(self) -> str:
         """One a role of a run."""

@@ -14,7 +14,11 @@ Stage = Literal["training", "gating", "shadowing", "probation"]
 
 
 class Shadow(msgspec.Struct, frozen=True, kw_only=True):
-    """A version that answers beside the champion, and where in OUTCOMES its evidence begins."""
+    """A version that answers beside the champion, and where its evidence begins.
+
+    Evidence are OUTCOMES from `from_seq` on, of rows that happened after `from_time` (event time):
+    a row that was held up says how the world was before.
+    """
 
     version: int
     champion: int
@@ -22,6 +26,7 @@ class Shadow(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     from_seq: int
     started_id: str
+    from_time: int = 0
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,9 @@ from driftloop.validation.domain.live import LiveGate
 log = logging.getLogger(__name__)
 
 PAIRED = metrics.counter("paired_rows", "Rows both champion and shadow were judged on", ["model"])
+LATE = metrics.counter(
+    "late_rows", "Rows a live gate left out: they happened before its shadow's start", ["model"]
+)
 
 
 class LiveGates:
@@ -67,12 +70,13 @@ class LiveGates:
 def _hear(gate: LiveGate, group: Sequence[Delivered]) -> ShadowConcluded | None:
     """Feed messages until there is a verdict."""
     for message in group:
-        before = gate.evidence().rows
+        before, late = gate.evidence().rows, gate.late
         try:
             gate.update(message.batch())
         except Reject as error:
             log.warning("%s is left out: %s", message.position, error)
         PAIRED.labels(message.model).inc(gate.evidence().rows - before)
+        LATE.labels(message.model).inc(gate.late - late)
         concluded = gate.concluded()
         if concluded is not None:
             return concluded

@@ -1,5 +1,6 @@
 """One run of the loop after the other, as pure decisions."""
 
+import msgspec
 import pytest
 
 from driftloop.contracts import events as e
@@ -129,6 +130,18 @@ def test_an_alarm_on_rows_of_the_champion_before_is_declined(live: Keeper) -> No
     assert isinstance(declined, e.TriggerDeclined)
     assert declined.reason == "version 1 took over since"
     assert live.state.run is None
+
+
+def test_evidence_on_a_shadow_is_of_rows_that_happened_after_its_start(live: Keeper) -> None:
+    live.hear(live.drift(5 * DAY))
+    live.hear(live.trained())
+    live.hear(live.approved())
+    (shadow,) = live.state.shadows
+    assert shadow.from_time == 5 * DAY
+    verdict = msgspec.structs.replace(live.concluded("challenger", "better"), data_time=6 * DAY)
+    live.hear(verdict)
+    (shadow,) = live.state.shadows
+    assert (shadow.role, shadow.from_time) == ("probation", 6 * DAY)
 
 
 def test_a_challenger_that_is_better_is_promoted_and_the_old_one_shadows(live: Keeper) -> None:

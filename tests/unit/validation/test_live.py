@@ -10,9 +10,15 @@ from tests.support.loop import BEGIN_MS, outcomes, spec
 HOUR = 3_600_000
 
 
-def gate(role: Role = "challenger", **limits: object) -> LiveGate:
+def gate(role: Role = "challenger", from_time: int = 0, **limits: object) -> LiveGate:
     shadow = Shadow(
-        version=2, champion=1, role=role, run="run-1", from_seq=1, started_id="shadow.started:x"
+        version=2,
+        champion=1,
+        role=role,
+        run="run-1",
+        from_seq=1,
+        from_time=from_time,
+        started_id="shadow.started:x",
     )
     made = {"min_rows": 64, "max_rows": 2_000, "max_duration": "900d", **limits}
     return LiveGate(spec(shadow=made, probation={"max_rows": 300}), shadow)
@@ -128,6 +134,23 @@ def test_outcomes_without_the_shadow_are_passed_over() -> None:
     assert judged.update(
         outcomes(truth(10), version=1, chances=[0.5] * 10, shadows={2: [0.5] * 10})
     )
+
+
+def test_rows_of_before_its_start_are_left_out_and_counted() -> None:
+    judged = gate(from_time=BEGIN_MS + 99 * HOUR)  # of the first 100 rows one would say "worse"
+    other = np.concatenate([1 - truth(100), truth(3_000)[100:]])
+    found = play(judged, 0.6, other)
+    assert found is not None
+    assert (found.verdict, judged.late) == ("better", 100)
+    assert found.rows == play(gate(), 0.6, truth(3_000)).rows  # type: ignore[union-attr]
+    assert "100 late rows of before its start were left out" in found.reason
+
+
+def test_a_row_of_before_its_start_does_not_begin_its_time() -> None:
+    judged = gate(max_duration="100h", from_time=BEGIN_MS + 499 * HOUR)
+    found = play(judged, 0.8, 0.8)
+    assert found is not None
+    assert (found.verdict, found.rows, judged.late) == ("undecided", 101, 500)
 
 
 @pytest.mark.parametrize("batch", [1, 31, 64, 1_000, 3_000])

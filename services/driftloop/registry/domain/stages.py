@@ -84,7 +84,8 @@ def _approved(decision: Decision, event: CandidateApproved) -> None:
         decision.finish("promoted", "first model: all offline gates passed")
         return
     decision.stage("shadowing")
-    _shadow(decision, event.run, event.version, "challenger")
+    since = decision.state.last_run_data_time
+    _shadow(decision, event.run, event.version, "challenger", since)
 
 
 def _challenge_concluded(decision: Decision, event: ShadowConcluded) -> None:
@@ -99,7 +100,7 @@ def _challenge_concluded(decision: Decision, event: ShadowConcluded) -> None:
     old = decision.state.champion
     promote(decision, event.run, event.version, event.reason)
     decision.stage("probation")
-    _shadow(decision, event.run, old, "probation")
+    _shadow(decision, event.run, old, "probation", event.data_time)
 
 
 def _probation_concluded(decision: Decision, event: ShadowConcluded) -> None:
@@ -176,7 +177,8 @@ def _crown(decision: Decision, version: int) -> int:
     return state.champion
 
 
-def _shadow(decision: Decision, run: str, version: int, role: Role) -> None:
+def _shadow(decision: Decision, run: str, version: int, role: Role, since: int) -> None:
+    """`version` answers beside the champion; rows of before `since` (event time) do not count."""
     state = decision.state
     started = ShadowStarted(
         model=state.model,
@@ -185,6 +187,7 @@ def _shadow(decision: Decision, run: str, version: int, role: Role) -> None:
         champion=state.champion,
         role=role,
         from_seq=decision.context.outcomes_seq + 1,
+        from_time=since,
     )
     shadow = Shadow(
         version=version,
@@ -192,6 +195,7 @@ def _shadow(decision: Decision, run: str, version: int, role: Role) -> None:
         role=role,
         run=run,
         from_seq=started.from_seq,
+        from_time=started.from_time,
         started_id=started.event_id(),
     )
     decision.change(shadows=(*state.shadows, shadow))

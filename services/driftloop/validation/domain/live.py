@@ -22,7 +22,8 @@ class LiveGate:
     """The evidence on one shadow; feed it the outcomes from its start on, in the order of the log.
 
     It looks for a verdict every `LOOK` paired rows, so how the log is cut into batches changes
-    nothing.
+    nothing. Rows that were held up and happened before the shadow's start are left out: they show
+    how the world was before. `late` counts those it would have judged.
     """
 
     def __init__(self, spec: Spec, shadow: Shadow) -> None:
@@ -35,6 +36,7 @@ class LiveGate:
         self._sequence = BettingConfidenceSequence(level=spec.shadow.level)
         self._column = f"{SHADOW_PREFIX}{shadow.version}"
         self._sums = [0.0, 0.0]
+        self.late = 0
         self._began = 0
         self._clock = 0
         self._concluded: ShadowConcluded | None = None
@@ -42,8 +44,10 @@ class LiveGate:
     def update(self, outcomes: pa.RecordBatch) -> bool:
         """Take in the rows both versions answered; returns whether there were any."""
         before = self._sequence.interval.rows
-        times = outcomes.column("event_time").cast(pa.int64()).to_numpy()
-        if self._concluded is not None or not len(times):
+        if self._concluded is not None:
+            return False
+        outcomes, times = self._in_time(outcomes)
+        if not len(times):
             return False
         self._began = self._began or int(times[0])
         clock = np.maximum.accumulate(np.maximum(times, self._clock))
@@ -54,6 +58,15 @@ class LiveGate:
             why = "no evidence either way within max_duration"
             self._concluded = self._conclude("undecided", why)
         return self._sequence.interval.rows > before
+
+    def _in_time(self, outcomes: pa.RecordBatch) -> tuple[pa.RecordBatch, NDArray[np.int64]]:
+        """The rows that happened after the shadow's start, and their event times."""
+        times = outcomes.column("event_time").cast(pa.int64()).to_numpy()
+        there = times > self._shadow.from_time
+        if there.all():
+            return outcomes, times
+        self.late += len(self._paired(outcomes.filter(pa.array(~there)))[0])
+        return outcomes.filter(pa.array(there)), times[there]
 
     def _play(self, champion: NDArray[np.float64], shadow: NDArray[np.float64]) -> None:
         """Take in paired losses up to the first verdict."""
@@ -124,6 +137,8 @@ class LiveGate:
             f"{self._spec.loss} difference {said.mean:+.5f} "
             f"in [{said.lower:+.5f}, {said.upper:+.5f}] on {said.rows} rows"
         )
+        if self.late:
+            numbers += f"; {self.late} late rows of before its start were left out"
         return ShadowConcluded(
             model=said.about,
             data_time=said.data_time,
