@@ -107,7 +107,9 @@ async def _send_late(url: str, done: Replaying) -> None:
     late = late.set_column(0, "event_id", ids)
     row = {"x": 0.0, "y": 0.0, "place": "coast"}
     async with Client(url) as client:
-        while (await client.predict(done.model, [row])).version != 2:
+        while True:
+            if (await client.predict(done.model, [row])).version == 2:
+                break
             await asyncio.sleep(0.01)
         await client.send_rows(done.model, late.drop_columns(["label", "label_time"]))
         await client.send_labels(done.model, late.select(["event_id", "label", "label_time"]))
