@@ -202,8 +202,11 @@ async def test_a_bug_is_tried_again_to_the_limit_and_then_a_dead_letter(bus: Bus
 
 
 async def test_the_same_id_is_stored_once(bus: Bus) -> None:
-    assert await bus.publish([message(1), message(2), message(1)]) == [False, False, True]
-    assert await bus.publish([message(2, "another payload")]) == [True]
+    first, second, again = await bus.publish([message(1), message(2), message(1)])
+    assert [ack.duplicate for ack in (first, second, again)] == [False, False, True]
+    assert (first.seq, second.seq, again.seq) == (1, 2, 1)
+    (other,) = await bus.publish([message(2, "another payload")])
+    assert other.duplicate
     assert await bus.log.last_seq("ROWS") == 2
 
 

@@ -22,7 +22,7 @@ from driftloop.local.nats import NatsServer
 from driftloop.modelspec.rows import from_dicts
 from tests.support.flows import eventually, held, rain_row, rain_spec, register, rows_held, running
 
-RECEIVED = subjects.rows("rain", "received")
+RECEIVED = subjects.rows("rain", "received", "*")
 LABELS = subjects.labels("rain")
 
 

@@ -35,7 +35,7 @@ from tests.support.flows import (
     running,
 )
 
-RECEIVED = subjects.rows("rain", "received")
+RECEIVED = subjects.rows("rain", "received", "*")
 LABELS = subjects.labels("rain")
 ROWS_PATH = "/v1/models/rain/rows"
 LABELS_PATH = "/v1/models/rain/labels"

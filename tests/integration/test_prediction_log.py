@@ -16,6 +16,7 @@ from driftloop.artifacts.store import Artifacts
 from driftloop.bus.bus import Bus
 from driftloop.bus.log import rows_total
 from driftloop.bus.messages import Outgoing, batch_message
+from driftloop.bus.stored import Ack
 from driftloop.contracts import headers, subjects
 from driftloop.contracts.batches import matrix_of
 from driftloop.contracts.errors import Overloaded, Retry
@@ -301,13 +302,13 @@ async def test_with_the_broker_killed_every_answer_is_logged_once_or_counted_as_
 async def test_a_batch_that_was_stored_and_not_acknowledged_is_in_the_log_once(
     bus: Bus, monkeypatch: pytest.MonkeyPatch, error: Retry
 ) -> None:
-    publish, duplicates = bus.publish, list[bool]()
+    publish, acks = bus.publish, list[Ack]()
 
-    async def deaf(messages: Sequence[Outgoing]) -> list[bool]:
-        duplicates.extend(await publish(messages))
-        if len(duplicates) < 3:
+    async def deaf(messages: Sequence[Outgoing]) -> list[Ack]:
+        acks.extend(await publish(messages))
+        if len(acks) < 3:
             raise error
-        return duplicates
+        return acks
 
     await serve(bus, classifier())
     monkeypatch.setattr(bus, "publish", deaf)
@@ -319,7 +320,7 @@ async def test_a_batch_that_was_stored_and_not_acknowledged_is_in_the_log_once(
             return kit.counted("rows_total") == 2
 
         await eventually(settled, "the rows are logged")
-    assert duplicates == [False, True, True]
+    assert [ack.duplicate for ack in acks] == [False, True, True]
     assert await bus.log.last_seq("SCORED") == 1
 
 

@@ -142,8 +142,8 @@ async def audit(done: Replaying) -> dict[str, int]:
     await drained(done.bus)
     found = await report.counts(done.bus, done.model)
     logged = {
-        "valid": await _rows(done.bus, "ROWS", subjects.rows(done.model, "valid")),
-        "quarantined": await _rows(done.bus, "ROWS", subjects.rows(done.model, "quarantined")),
+        "valid": await _rows(done.bus, "ROWS", subjects.rows(done.model, "valid", "*")),
+        "quarantined": await _rows(done.bus, "ROWS", subjects.rows(done.model, "quarantined", "*")),
         "scored": await _rows(done.bus, "SCORED", subjects.scored(done.model)),
         "outcomes": await _rows(done.bus, "OUTCOMES", subjects.outcomes(done.model)),
     }

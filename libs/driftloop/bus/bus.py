@@ -17,7 +17,8 @@ from driftloop.bus.ownership import Ownership
 from driftloop.bus.provision import Layout, provision
 from driftloop.bus.publish import publish_all, publish_next
 from driftloop.bus.responder import Responder
-from driftloop.bus.work import Work, run_work
+from driftloop.bus.stored import Ack
+from driftloop.bus.work import Work, run_works
 from driftloop.contracts import codec
 from driftloop.contracts.errors import UnknownModel
 from driftloop.contracts.events import AnyEvent
@@ -90,9 +91,9 @@ class Bus:
         message = stat_message(stat, source=self.service, msg_id=msg_id)
         await self.connection.nc.publish(message.subject, message.payload, headers=message.headers)
 
-    async def publish(self, messages: Sequence[Outgoing]) -> list[bool]:
-        """Publish into streams; one flag a message tells whether the stream had it already."""
-        return [bool(ack.duplicate) for ack in await publish_all(self.connection, messages)]
+    async def publish(self, messages: Sequence[Outgoing]) -> list[Ack]:
+        """Publish into streams; where each message lies now, and whether it was there already."""
+        return await publish_all(self.connection, messages)
 
     async def publish_next(self, message: Outgoing, last_seq: int) -> int:
         """Publish as the single writer of a subject; see `publish.publish_next`."""
@@ -102,9 +103,12 @@ class Bus:
         """Hear control events by a table from event to handler."""
         await control.subscribe(self.connection, handlers)
 
-    def work(self, work: Work) -> Coroutine[Any, Any, None]:
-        """A background task that consumes a stream with a shared durable consumer."""
-        return run_work(self.connection, work, self.stopping)
+    def work(self, *works: Work) -> Coroutine[Any, Any, None]:
+        """A background task that consumes streams with shared durable consumers.
+
+        Of several works the first goes first: the others wait while it has messages in hand.
+        """
+        return run_works(self.connection, works, self.stopping)
 
     def ownership(self, partitions: int) -> Ownership:
         """This replica's part in the `partitions` of its service's state."""

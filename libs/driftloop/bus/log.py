@@ -1,7 +1,7 @@
 """Looking things up in a log: last messages, ranges, and positions by running totals."""
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
@@ -11,6 +11,16 @@ from driftloop.bus.follow import Follow
 from driftloop.bus.messages import Delivered
 from driftloop.bus.retry import transient
 from driftloop.contracts import headers
+
+
+class Reached(NamedTuple):
+    """How far a durable consumer is: sequences up to which all is delivered, and acknowledged; and
+    how many messages are not acknowledged yet.
+    """
+
+    delivered: int = 0
+    acknowledged: int = 0
+    behind: int = 0
 
 
 class Log:
@@ -49,12 +59,21 @@ class Log:
 
     async def lag(self, stream: str, durable: str) -> int:
         """Messages a durable consumer has not acknowledged yet; 0 without such a consumer."""
+        return (await self.reached(stream, durable)).behind
+
+    async def reached(self, stream: str, durable: str) -> Reached:
+        """How far a durable consumer is; zeros without such a consumer."""
         with transient(f"{stream} {durable}"):
             try:
                 info = await self._js.consumer_info(stream, durable)
             except NotFoundError:
-                return 0
-        return int((info.num_pending or 0) + (info.num_ack_pending or 0))
+                return Reached()
+        delivered, acknowledged = (
+            int(at.stream_seq or 0) if at is not None else 0
+            for at in (info.delivered, info.ack_floor)
+        )
+        behind = int((info.num_pending or 0) + (info.num_ack_pending or 0))
+        return Reached(delivered, acknowledged, behind)
 
     async def with_total(self, stream: str, subject: str, total: int) -> Delivered | None:
         """The first message of a subject whose running total of rows (`dl-total`) is above `total`.

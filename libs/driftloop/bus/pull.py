@@ -94,6 +94,13 @@ class Pull:
         timeout: float,  # noqa: ASYNC109  # running out of it is an answer, not an error
     ) -> list[Pulled]:
         """Up to `most` messages as soon as there is one; an empty list after `timeout` seconds."""
+        return await self.take(most) if await self.arrived(timeout) else []
+
+    async def arrived(
+        self,
+        timeout: float,  # noqa: ASYNC109  # running out of it is an answer, not an error
+    ) -> bool:
+        """Wait until something has arrived, so many seconds at most; whether it has."""
         if not self._ready:
             self._arrived.clear()  # before asking: an answer may come while the request leaves
             await self._request()
@@ -101,8 +108,17 @@ class Pull:
                 async with asyncio.timeout(timeout):
                     await self._arrived.wait()
             except TimeoutError:
-                return []
-        group = [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
+                return False
+        return True
+
+    async def take(self, most: int, most_bytes: int = MAX_BYTES) -> list[Pulled]:
+        """Up to `most` messages that have arrived, and so many bytes or one message."""
+        group: list[Pulled] = []
+        while self._ready and len(group) < most:
+            most_bytes -= len(self._ready[0].payload)
+            if group and most_bytes < 0:
+                break
+            group.append(self._ready.popleft())
         await self._request()
         return group
 

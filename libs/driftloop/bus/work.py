@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 import msgspec
 from nats.errors import Error as NatsError
@@ -19,12 +20,16 @@ from nats.js import api
 from driftloop.bus import retry
 from driftloop.bus.connection import Connection
 from driftloop.bus.messages import Delivered, Outgoing
+from driftloop.bus.precedence import Precedence
 from driftloop.bus.publish import publish_all
 from driftloop.bus.pull import Pull, Pulled
 from driftloop.contracts import headers, subjects
 from driftloop.contracts.errors import Reject, Retry
 
 log = logging.getLogger(__name__)
+
+PIECE_BYTES: Final = 1 << 20
+"""Of what does not go first so much is handled at once, or one message."""
 
 Handler = Callable[[Sequence[Delivered]], Awaitable[Sequence[Outgoing]]]
 
@@ -57,8 +62,31 @@ async def ensure_consumer(connection: Connection, work: Work) -> None:
     )
 
 
-async def run_work(connection: Connection, work: Work, stopping: asyncio.Event) -> None:
+async def run_works(connection: Connection, works: Sequence[Work], stopping: asyncio.Event) -> None:
     """Consume until `stopping`; the groups in hand are finished, the rest is given back."""
+    order = Precedence()
+    async with asyncio.TaskGroup() as tasks:
+        first, *others = works
+        tasks.create_task(_run_work(connection, first, stopping, order, first=True))
+        for work in others:
+            tasks.create_task(_run_beside(connection, work, stopping, order))
+
+
+async def _run_beside(
+    connection: Connection, work: Work, stopping: asyncio.Event, order: Precedence
+) -> None:
+    """Over a line of its own, where its messages do not stand before those of the first work."""
+    own = Connection(connection.url, f"{connection.service}-{work.durable}")
+    await own.open()
+    try:
+        await _run_work(own, work, stopping, order, first=False)
+    finally:
+        await own.close()
+
+
+async def _run_work(
+    connection: Connection, work: Work, stopping: asyncio.Event, order: Precedence, *, first: bool
+) -> None:
     pull: Pull | None = None
     groups = _Groups(connection, work)
     while not stopping.is_set():
@@ -70,9 +98,13 @@ async def run_work(connection: Connection, work: Work, stopping: asyncio.Event) 
                 pull = Pull(connection, work.stream, work.durable, window)
                 await pull.open()
             await groups.room()
-            group = await pull.next(work.group, timeout=0.5)
-            if group:
-                groups.begin(group)
+            if not await pull.arrived(timeout=0.5):
+                continue
+            if first:
+                order.begun(groups.begin(await pull.take(work.group)))
+            else:
+                await order.turn()
+                await order.rest(groups.begin(await pull.take(work.group, PIECE_BYTES)))
         except (NatsError, OSError) as error:
             log.warning("%s: %s", work.durable, error)
             await asyncio.sleep(0.5)
@@ -94,10 +126,12 @@ class _Groups:
         while self._tasks and (len(self._tasks) > self._work.ahead or self._tasks[0].done()):
             await self._tasks.popleft()
 
-    def begin(self, group: list[Pulled]) -> None:
+    def begin(self, group: list[Pulled]) -> asyncio.Task[None]:
         """Begin with a group."""
         before = self._tasks[-1] if self._tasks else None
-        self._tasks.append(asyncio.create_task(self._group(group, before)))
+        task = asyncio.create_task(self._group(group, before))
+        self._tasks.append(task)
+        return task
 
     async def end(self) -> None:
         """Wait until all are done with; what went wrong comes again."""

@@ -10,6 +10,12 @@ PARTITION: Final = "0"
 DAY: Final = 86_400.0
 
 RowState = Literal["received", "valid", "quarantined"]
+Lane = Literal["0", "1"]
+LIVE: Final[Lane] = "0"
+"""Rows of models that are up to date."""
+BACKLOG: Final[Lane] = "1"
+"""Rows of models that send faster than their rows are handled: they wait for each other only."""
+LANES: Final[tuple[Lane, ...]] = (LIVE, BACKLOG)
 
 
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,9 +38,14 @@ STREAMS: Final = (
 )
 
 
-def rows(model: str, state: RowState) -> str:
-    """Subject of rows of `model` in one state of their way through validation."""
-    return f"rows.{check_model_name(model)}.{state}.{PARTITION}"
+def rows(model: str, state: RowState, lane: Lane | Literal["*"] = LIVE) -> str:
+    """Subject of rows of `model` in one state of their way through validation, in a lane."""
+    return f"rows.{check_model_name(model)}.{state}.{lane}"
+
+
+def lane_of(subject: str) -> Lane:
+    """The lane of a subject of rows: its last token."""
+    return BACKLOG if subject.endswith(f".{BACKLOG}") else LIVE
 
 
 def labels(model: str) -> str:

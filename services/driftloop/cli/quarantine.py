@@ -30,10 +30,21 @@ class Quarantined(msgspec.Struct, kw_only=True):
             self.reasons[reason] += 1
 
 
-async def checked(bus: "Bus", model: str, start: int) -> int:
+async def left(bus: "Bus", model: str, start: int) -> bool:
+    """Whether validation has not looked at all messages received from `start` on."""
+    for lane in subjects.LANES:
+        received = await bus.log.last("ROWS", subjects.rows(model, "received", lane))
+        if received is None or received.seq < start:
+            continue
+        if await checked(bus, model, lane, start) < received.seq:
+            return True
+    return False
+
+
+async def checked(bus: "Bus", model: str, lane: subjects.Lane, start: int) -> int:
     """The newest received message, from `start` on, that validation has looked at; 0 for none."""
     states: tuple[subjects.RowState, ...] = ("valid", "quarantined")
-    last = [await bus.log.last("ROWS", subjects.rows(model, state)) for state in states]
+    last = [await bus.log.last("ROWS", subjects.rows(model, state, lane)) for state in states]
     positions = [m.headers.get(headers.INPUT, "").rpartition(":")[2] for m in last if m is not None]
     return max((int(at) for at in positions if at.isdigit() and int(at) >= start), default=0)
 
@@ -41,21 +52,19 @@ async def checked(bus: "Bus", model: str, start: int) -> int:
 async def watch(bus: "Bus", model: str, start: int) -> Quarantined:
     """Rows quarantined from sequence `start` of ROWS on, once validation is through."""
     found = Quarantined()
-    received = await bus.log.last("ROWS", subjects.rows(model, "received"))
-    if received is None or received.seq < start:
-        return found
-    follow = bus.follow("ROWS", (subjects.rows(model, "quarantined"),), start)
-    moved, so_far = time.monotonic(), 0
+    follow = bus.follow("ROWS", (subjects.rows(model, "quarantined", "*"),), start)
+    moved, so_far = time.monotonic(), -1
     while True:
-        at = await checked(bus, model, start)
-        if at > so_far:
+        at = sum([await checked(bus, model, lane, start) for lane in subjects.LANES])
+        if at != so_far:
             moved, so_far = time.monotonic(), at
+        some_left = await left(bus, model, start)
         group = await follow.read(timeout=0.2)
         for message in group:
             for reason in message.batch().column("reason").to_pylist():
                 found.add(reason)
         silent = time.monotonic() - moved > CHECK_SECONDS
-        if not group and (so_far >= received.seq or silent):
-            found.all_checked = so_far >= received.seq
+        if not group and (not some_left or silent):
+            found.all_checked = not some_left
             await follow.close()
             return found

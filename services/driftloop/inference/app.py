@@ -1,11 +1,13 @@
 """The inference service: what it hears, and who answers."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from driftloop.artifacts.store import Artifacts
 from driftloop.bus.bus import Bus
 from driftloop.bus.work import Work
+from driftloop.contracts.subjects import BACKLOG, LIVE
 from driftloop.inference.core.engine import Engine
 from driftloop.inference.core.queue import Bounds
 from driftloop.inference.core.serving import Serving
@@ -53,7 +55,7 @@ async def wire(settings: InferenceSettings, bus: Bus) -> Wired:
 
     return Wired(
         tasks=[
-            bus.work(_valid_rows(settings, scoring)),
+            bus.work(*_valid_rows(settings, scoring)),
             versions.keep_current(settings.refresh_seconds),
             serving.keep_current(settings.refresh_seconds),
             log.run(),
@@ -65,16 +67,18 @@ async def wire(settings: InferenceSettings, bus: Bus) -> Wired:
     )
 
 
-def _valid_rows(settings: InferenceSettings, scoring: Scoring) -> Work:
-    return Work(
-        stream="ROWS",
-        subjects=("rows.*.valid.*",),
-        durable="inference-scored",
-        handler=scoring.score,
-        group=settings.group,
-        ahead=2,  # the loop reads and writes while a thread runs the model
-        ack_wait=settings.ack_seconds,
-    )
+def _valid_rows(settings: InferenceSettings, scoring: Scoring) -> Iterator[Work]:
+    """Valid rows, the live lane first."""
+    for lane, durable in ((LIVE, "inference-scored"), (BACKLOG, "inference-backlog")):
+        yield Work(
+            stream="ROWS",
+            subjects=(f"rows.*.valid.{lane}",),
+            durable=durable,
+            handler=scoring.score,
+            group=settings.group,
+            ahead=2,  # the loop reads and writes while a thread runs the model
+            ack_wait=settings.ack_seconds,
+        )
 
 
 def _bounds(settings: InferenceSettings) -> Bounds:

@@ -8,16 +8,17 @@ from driftloop.contracts.headers import ARROW, MSGPACK
 from driftloop.contracts.requests import BATCH_ID
 from driftloop.ingest.handlers import Intake, What, counted
 from driftloop.ingest.http import create_app
-from driftloop.ingest.pressure import Lag, Room
+from driftloop.ingest.lanes import Lanes
+from driftloop.ingest.pressure import Room
 from driftloop.ingest.settings import IngestSettings
 from driftloop.runtime.service import Service, Wired
 
 
 async def wire(settings: IngestSettings, bus: Bus) -> Wired:
     """Hear rows and labels over HTTP and NATS; watch how far validation is behind."""
-    lag = Lag(bus, settings.max_lag, settings.lag_seconds)
+    lanes = Lanes(bus, settings.live_rows, settings.max_lag)
     room = Room(settings.held_bytes)
-    intake = Intake(bus, settings, lag)
+    intake = Intake(bus, settings, lanes)
 
     async def accept(what: What, request: Request) -> Reply:
         model = request.subject.split(".")[1]
@@ -36,7 +37,7 @@ async def wire(settings: IngestSettings, bus: Bus) -> Wired:
     await bus.serve("ingest.*.rows", rows)
     await bus.serve("ingest.*.labels", labels)
     http = create_app(intake, room, settings.max_body)
-    return Wired(tasks=[lag.watch()], http=http)
+    return Wired(tasks=[lanes.watch(settings.lag_seconds)], http=http)
 
 
 SERVICE = Service(name="ingest", settings=IngestSettings, wire=wire)

@@ -18,10 +18,11 @@ from driftloop.contracts.batches import to_batch
 from driftloop.contracts.errors import DriftloopError, InvalidInput
 from driftloop.contracts.names import new_id
 from driftloop.contracts.requests import Accepted
+from driftloop.contracts.subjects import LIVE, Lane
 from driftloop.ingest import bodies
 from driftloop.ingest.domain.labels import labels
 from driftloop.ingest.domain.rows import named, pieces, usual_names
-from driftloop.ingest.pressure import Lag
+from driftloop.ingest.lanes import Lanes
 from driftloop.ingest.settings import IngestSettings
 from driftloop.ingest.sharing import Brought, Shared
 from driftloop.modelspec.rows import check_names, from_dicts
@@ -60,11 +61,15 @@ class Intake:
     """What both doors, HTTP and NATS, lead to."""
 
     def __init__(
-        self, bus: Bus, settings: IngestSettings, lag: Lag, clock: Callable[[], float] = time.time
+        self,
+        bus: Bus,
+        settings: IngestSettings,
+        lanes: Lanes,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._bus = bus
         self._settings = settings
-        self._lag = lag
+        self._lanes = lanes
         self._clock = clock
         carried = bus.connection.nc.max_payload // 2  # leaves room for the schema
         self._turns: WeakValueDictionary[tuple[What, str], asyncio.Lock] = WeakValueDictionary()
@@ -90,7 +95,7 @@ class Intake:
     async def _spec(self, what: What, model: str) -> Spec:
         spec = (await self._bus.spec(model)).spec
         if what == "rows":
-            self._lag.check()
+            self._lanes.check(model)
         return spec
 
     async def _accept(self, what: What, spec: Spec, kind: str, body: bytes, key: str) -> Accepted:
@@ -145,15 +150,22 @@ class Intake:
         self, what: What, model: str, batch: str, parts: Sequence[pa.RecordBatch]
     ) -> int:
         """Publish a batch of one producer; returns the rows of it that the log had already."""
+        rows = _rows(parts)
+        lane = await self._lanes.choose(model, rows) if what == "rows" else LIVE
         messages = [
-            _message(what, model, batch, at, part, self._bus.service)
+            _message(what, model, lane, batch, at, part, self._bus.service)
             for at, part in enumerate(parts)
         ]
-        known: list[bool] = []
+        duplicate = 0
         for at in range(0, len(messages), MOST_PUBLISHED):
-            known += await self._bus.publish(messages[at : at + MOST_PUBLISHED])
-        duplicate = sum(int(part.num_rows) for part, seen in zip(parts, known, strict=True) if seen)
-        rows = _rows(parts)
+            window, began = slice(at, at + MOST_PUBLISHED), time.perf_counter()
+            acks = await self._bus.publish(messages[window])
+            sizes = [int(part.num_rows) for part in parts[window]]
+            duplicate += sum(n for n, ack in zip(sizes, acks, strict=True) if ack.duplicate)
+            if what == "rows":
+                took = time.perf_counter() - began
+                sent = [(ack.seq, n) for n, ack in zip(sizes, acks, strict=True)]
+                await self._lanes.sent(model, lane, sent, took)
         ROWS.labels(model, what).inc(rows - duplicate)
         DUPLICATES.labels(model, what).inc(duplicate)
         BATCHES.labels(model, what).inc(len(messages))
@@ -164,16 +176,14 @@ def _rows(parts: Sequence[pa.RecordBatch]) -> int:
     return sum(int(part.num_rows) for part in parts)
 
 
-def _subject(what: What, model: str) -> str:
-    return subjects.rows(model, "received") if what == "rows" else subjects.labels(model)
-
-
 def _message(
-    what: What, model: str, batch: str, at: int, part: pa.RecordBatch, source: str
+    what: What, model: str, lane: Lane, batch: str, at: int, part: pa.RecordBatch, source: str
 ) -> Outgoing:
+    rows = what == "rows"
+    subject = subjects.rows(model, "received", lane) if rows else subjects.labels(model)
     kind = f"{what}.received"
     msg_id = f"{kind}:{model}:{batch}:{at}"
-    return batch_message(_subject(what, model), part, kind=kind, source=source, msg_id=msg_id)
+    return batch_message(subject, part, kind=kind, source=source, msg_id=msg_id)
 
 
 def _check_key(key: str) -> str:

@@ -23,6 +23,9 @@ class IngestSettings(Shared, frozen=True, kw_only=True):
     queue_rows: Annotated[int, Meta(ge=1)] = 65_536
     """Rows that wait to share a batch; a request beyond it is told to come again."""
     max_lag: Annotated[int, Meta(ge=1)] = 2_000
-    """Messages that validation may be behind before producers are told to slow down."""
+    """Messages that validation may be behind in a lane before producers are told to slow down."""
+    live_rows: Annotated[int, Meta(ge=1)] = 16_384
+    """Rows of a model that may wait for validation in the live lane; with more, the model goes to
+    the backlog lane, where it does not hold up others."""
     lag_seconds: Annotated[float, Meta(gt=0)] = 1.0
     """How often that is looked up."""

@@ -70,7 +70,8 @@ class RowChecks:
         self, state: RowState, rows: pa.RecordBatch, cause: Delivered
     ) -> Iterator[Outgoing]:
         """`rows` as messages the bus can carry: reasons may take more room than the rows."""
-        kind, subject = f"rows.{state}", subjects.rows(cause.model, state)
+        lane = subjects.lane_of(cause.subject)
+        kind, subject = f"rows.{state}", subjects.rows(cause.model, state, lane)
         for at, part in enumerate(_parts(rows, self._batch_bytes)):
             message = derived_message(
                 subject, part, kind=kind, source=self._bus.service, cause=cause

@@ -1,0 +1,187 @@
+"""Which lane the rows of each model take, and how far validation is behind in each.
+
+In the live lane lie rows of models that are up to date, so that they never wait behind the flood of
+another. A model that gets far ahead of validation goes to the backlog lane: its rows lie in the log
+there, and are handled at full speed while the live lane has nothing to do, and slowly otherwise.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+from driftloop.bus.bus import Bus
+from driftloop.bus.log import Reached
+from driftloop.contracts.errors import Overloaded
+from driftloop.contracts.subjects import BACKLOG, LIVE, Lane
+from driftloop.ingest.pace import Pace
+from driftloop.runtime import metrics
+
+log = logging.getLogger(__name__)
+
+LAG: Final = metrics.gauge(
+    "ingest_lag", "Messages of rows that validation has not handled yet", ["lane"]
+)
+FLOODS: Final = metrics.counter(
+    "ingest_floods", "Times a model left the live lane, because it was too far ahead", ["model"]
+)
+WAITED: Final = metrics.counter(
+    "ingest_paced_seconds", "Seconds a flood was made to wait for the live lane", ["model"]
+)
+
+CONSUMERS: Final[dict[Lane, str]] = {LIVE: "validation-rows", BACKLOG: "validation-backlog"}
+NAMES: Final[dict[Lane, str]] = {LIVE: "live", BACKLOG: "backlog"}
+LOOK_SECONDS: Final = 0.01
+"""How far validation is, is asked for at most so often."""
+STUCK_SECONDS: Final = 1.0
+"""Acknowledgements may stand still so long: one message that has to wait holds the rest up."""
+CALM_SECONDS: Final = 1.0
+"""A model comes back after it has sent no more than its allowance for so long."""
+
+
+class Front:
+    """How far validation is in one lane.
+
+    `handled` is the sequence of ROWS up to which it has looked at all rows of the lane, `behind`
+    how many messages it has not.
+    """
+
+    def __init__(self, bus: Bus, lane: Lane) -> None:
+        self.handled = 0
+        self.behind = 0
+        self._bus = bus
+        self._lane = lane
+        self._acknowledged = 0
+        self._looked = self._moved = -STUCK_SECONDS
+        self._looking = asyncio.Lock()
+
+    async def look(self) -> None:
+        """Look again, unless that was done just now. Without an answer the last figures stand."""
+        async with self._looking:
+            now = asyncio.get_running_loop().time()
+            if now - self._looked < LOOK_SECONDS:
+                return
+            self._looked = now
+            try:
+                self._take(await self._bus.log.reached("ROWS", CONSUMERS[self._lane]), now)
+            except Exception as error:  # the broker is away for a while
+                log.warning("lag of %s: %s", CONSUMERS[self._lane], error)
+
+    def _take(self, reached: Reached, now: float) -> None:
+        if reached.acknowledged != self._acknowledged or reached.acknowledged == reached.delivered:
+            self._acknowledged, self._moved = reached.acknowledged, now
+        stuck = now - self._moved >= STUCK_SECONDS
+        self.handled = max(self.handled, reached.delivered if stuck else reached.acknowledged)
+        self.behind = reached.behind
+        LAG.labels(NAMES[self._lane]).set(self.behind)
+
+
+class Sender:
+    """One model: its lane, and how many rows of it there validation has not handled yet."""
+
+    def __init__(self) -> None:
+        self.lane: Lane = LIVE
+        self.ahead = 0
+        self._messages: deque[tuple[int, int]] = deque()
+        self._since = 0.0
+        self._sent = 0
+
+    def sent(self, rows: int, seq: int) -> None:
+        """So many rows lie at a sequence of the log."""
+        self._messages.append((seq, rows))
+        self.ahead += rows
+
+    def handled(self, seq: int) -> None:
+        """Validation has handled everything up to a sequence."""
+        while self._messages and self._messages[0][0] <= seq:
+            self.ahead -= self._messages.popleft()[1]
+
+    def calm(self, rows: int, allowance: int, now: float) -> bool:
+        """Count rows; whether `CALM_SECONDS` have just passed with no more than the allowance."""
+        passed = now - self._since >= CALM_SECONDS
+        calm = passed and self._sent + rows <= allowance
+        if passed:
+            self._since, self._sent = now, 0
+        self._sent += rows
+        return calm
+
+
+class Lanes:
+    """The lanes of all models.
+
+    `allowance` is how many rows ahead of validation a model may be in the live lane, `most` how
+    many messages validation may be behind in a lane before more are refused. A model comes back
+    from the backlog when all its rows there are handled, so its rows keep their order.
+    """
+
+    def __init__(self, bus: Bus, allowance: int, most: int) -> None:
+        self._bus = bus
+        self._allowance = allowance
+        self._most = most
+        self._fronts: dict[Lane, Front] = {lane: Front(bus, lane) for lane in CONSUMERS}
+        self._senders: dict[str, Sender] = {}
+        self._pace = Pace()
+
+    def check(self, model: str) -> None:
+        """Raise `Overloaded` when validation is too far behind to take more rows of a model."""
+        sender = self._senders.get(model)
+        lane = LIVE if sender is None else sender.lane
+        behind = self._fronts[lane].behind
+        if behind > self._most:
+            where = "" if lane == LIVE else f" with {model} and other models that send as much"
+            raise Overloaded(
+                f"rows: validation is {behind} batches behind{where};"
+                f" accepted: at most {self._most}, try again",
+                delay=1.0,
+            )
+
+    async def choose(self, model: str, rows: int) -> Lane:
+        """The lane for the next rows of a model."""
+        sender = self._senders.setdefault(model, Sender())
+        calm = sender.calm(rows, self._allowance, asyncio.get_running_loop().time())
+        front = self._fronts[sender.lane]
+        sender.handled(front.handled)
+        if sender.lane == LIVE:
+            if sender.ahead and sender.ahead + rows > self._allowance:
+                await front.look()
+                sender.handled(front.handled)
+            if sender.ahead + rows > self._allowance and sender.lane == LIVE:
+                sender.lane = BACKLOG
+                FLOODS.labels(model).inc()
+        elif calm:
+            await front.look()
+            sender.handled(front.handled)
+            if not sender.ahead:
+                sender.lane = LIVE
+        return sender.lane
+
+    async def sent(
+        self, model: str, lane: Lane, sent: Iterable[tuple[int, int]], took: float
+    ) -> None:
+        """Messages of a model, by their sequence in the log and their rows, took so many seconds.
+
+        Waits in the backlog lane, where its messages hold up those of other models.
+        """
+        sender = self._senders.setdefault(model, Sender())
+        for seq, rows in sent:
+            sender.sent(rows, seq)
+        now = asyncio.get_running_loop().time()
+        if lane == LIVE:
+            self._pace.live(took, now)
+        elif wait := self._pace.flood(now):
+            WAITED.labels(model).inc(wait)
+            await asyncio.sleep(wait)
+
+    async def watch(self, seconds: float) -> None:
+        """Look every now and then until the service stops, and forget who is up to date."""
+        while not self._bus.stopping.is_set():
+            for front in self._fronts.values():
+                await front.look()
+            for model, sender in list(self._senders.items()):
+                sender.handled(self._fronts[sender.lane].handled)
+                if sender.lane == LIVE and not sender.ahead:
+                    del self._senders[model]
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._bus.stopping.wait(), seconds)
