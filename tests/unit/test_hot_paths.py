@@ -193,6 +193,14 @@ def check_of_good_rows(rows: int) -> Act:
     return lambda: contract.check(batch, BEGIN_MS * 2)
 
 
+def check_of_batches_as_they_mostly_are(rows: int) -> Act:
+    """Of the usual types, several at once, and ids that stand in more than one of them."""
+    contract = Contract(spec())
+    times = pa.array([BEGIN_MS] * rows, pa.int64()).cast(pa.timestamp("ms", tz="UTC"))
+    batch = raw(rows, event_time=times)
+    return lambda: contract.check_each([batch, batch, batch], BEGIN_MS * 2)
+
+
 def scoring(rows: int) -> Act:
     """What the stream's scoring does around the run of the model."""
     batch = predictions(rows).select(["event_id", "event_time", "key", "features"])
@@ -230,6 +238,7 @@ def scoring(rows: int) -> Act:
         tables_of_valid_rows,
         messages,
         check_of_good_rows,
+        check_of_batches_as_they_mostly_are,
         scoring,
     ],
 )

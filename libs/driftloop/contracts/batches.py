@@ -6,6 +6,7 @@ column into a numpy matrix, and that into an onnxruntime input, without a copy.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -40,8 +41,20 @@ UNMATCHED: Final = pa.schema(
 )
 
 
+_MARK: Final = b"\xff\xff\xff\xff"
+_END: Final = _MARK + bytes(4)
+"""What ends a stream (https://arrow.apache.org/docs/format/Columnar.html, "IPC Streaming")."""
+_MOST_HEAD: Final = 1 << 16
+"""Bytes of a schema that is kept."""
+_BROKEN: Final = (pa.ArrowException, OSError, EOFError, ValueError)
+"""What pyarrow raises for a stream that is none."""
+
+
 def encode(batch: pa.RecordBatch) -> bytes:
     """Arrow IPC stream bytes of one batch, schema included."""
+    head = batch.schema.serialize().to_pybytes()
+    if _schema(head) is not None:
+        return b"".join((head, batch.serialize(), _END))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
@@ -52,19 +65,70 @@ def encode(batch: pa.RecordBatch) -> bytes:
 def decode(payload: bytes) -> pa.RecordBatch:
     """The batch in `payload`; several become one. Raises `Reject` if it is not Arrow IPC."""
     try:
-        with pa.ipc.open_stream(payload) as reader:
-            batches = list(reader)
-            if len(batches) == 1:
-                batch = batches[0]
-            else:
-                table = pa.Table.from_batches(batches, reader.schema).combine_chunks()
-                batch = to_batch(table)
+        batch = _lone(payload)
+        if batch is None:
+            batch = _any(payload)
         batch.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except _BROKEN as error:
         raise Reject(
             f"payload: not an Arrow IPC stream ({error}); accepted: one Arrow IPC stream"
         ) from error
     return batch
+
+
+def _any(payload: bytes) -> pa.RecordBatch:
+    with pa.ipc.open_stream(payload) as reader:
+        batches = list(reader)
+        if len(batches) == 1:
+            return batches[0]
+        return to_batch(pa.Table.from_batches(batches, reader.schema).combine_chunks())
+
+
+def _lone(payload: bytes) -> pa.RecordBatch | None:
+    """The same where a known schema and one batch are all there is; else None.
+
+    Neighbours mostly have the same schema, and to read it takes longer than to read the columns.
+    """
+    size = len(_END) + int.from_bytes(payload[4:8], "little")
+    if not payload.startswith(_MARK) or size > _MOST_HEAD:
+        return None
+    schema = _schema(payload[:size])
+    if schema is None:
+        return None
+    source = pa.BufferReader(payload)
+    source.seek(size)
+    try:
+        message = pa.ipc.read_message(source)
+    except _BROKEN:  # to be told by the reader of streams
+        return None
+    if message.type != "record batch" or payload[source.tell() :][: len(_END) + 1] != _END:
+        return None
+    return pa.ipc.read_record_batch(message, schema)
+
+
+def _schema(head: bytes) -> pa.Schema | None:
+    """The schema in the first message of a stream; None if dictionaries belong to it.
+
+    None, too, if we would write it in another way: then the stream may be of another byte order.
+    """
+    return _kept(head) if len(head) <= _MOST_HEAD else None
+
+
+@lru_cache(maxsize=64)
+def _kept(head: bytes) -> pa.Schema | None:
+    try:
+        schema = pa.ipc.read_schema(pa.py_buffer(head))
+    except _BROKEN:
+        return None
+    ours = schema.serialize().to_pybytes() == head
+    return schema if ours and not any(map(_has_dictionary, schema.types)) else None
+
+
+def _has_dictionary(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.BaseExtensionType):
+        return _has_dictionary(kind.storage_type)
+    fields = (kind.field(at).type for at in range(kind.num_fields))
+    return pa.types.is_dictionary(kind) or any(map(_has_dictionary, fields))
 
 
 def to_batch(table: pa.Table) -> pa.RecordBatch:

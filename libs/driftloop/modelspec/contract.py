@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from driftloop.contracts.batches import (
     EVENT_TIME,
@@ -17,12 +18,17 @@ from driftloop.contracts.batches import (
 )
 from driftloop.modelspec import durations
 from driftloop.modelspec.columns import encode_feature, to_event_time
-from driftloop.modelspec.findings import Findings, Mask, rows_as_json
+from driftloop.modelspec.duplicates import repeated
+from driftloop.modelspec.findings import Findings, Mask
 from driftloop.modelspec.rows import as_text, plain
+from driftloop.modelspec.rowtexts import rows_as_json
 from driftloop.modelspec.spec import Feature, Spec
 from driftloop.modelspec.usual import Usual, usual_texts, usual_times
 
 MOST_ID: Final = 256
+
+Counts = NDArray[np.int64]
+"""Numbers of rows, batch by batch."""
 
 
 class Checked(NamedTuple):
@@ -40,15 +46,14 @@ class _Made(NamedTuple):
     quarantined: pa.RecordBatch
     bad: Mask
 
-    def apart(self, counts: Sequence[int]) -> list[Checked]:
-        """What belongs to each of the batches, of `counts` rows, that were put together."""
-        ends = np.cumsum(counts)
+    def apart(self, counts: Counts, duplicates: Counts) -> list[Checked]:
+        """What belongs to each of the batches, of `counts` rows here, that were put together."""
         before = np.concatenate([[0], np.cumsum(self.bad)])
         made, start = [], 0
-        for end in ends.tolist():
+        for end, twice in zip(np.cumsum(counts).tolist(), duplicates.tolist(), strict=True):
             first, last = int(before[start]), int(before[end])
             valid = self.valid.slice(start - first, end - start - (last - first))
-            made.append(Checked(valid, self.quarantined.slice(first, last - first), 0))
+            made.append(Checked(valid, self.quarantined.slice(first, last - first), twice))
             start = end
         return made
 
@@ -97,14 +102,14 @@ class Contract:
 
     def check_each(self, batches: Sequence[pa.RecordBatch], now_ms: int) -> list[Checked]:
         """The same for each of several batches of one schema, looked at as one: it costs less."""
-        if len(batches) == 1:
-            rows, duplicates = self._without_duplicates(plain(batches[0]))
-            made = self._made(rows, now_ms)
-            return [Checked(made.valid, made.quarantined, duplicates)]
-        rows, duplicates = self._without_duplicates(plain(pa.concat_batches(batches)))
-        if duplicates:  # which of them are so within a batch?
-            return [self.check(batch, now_ms) for batch in batches]
-        return self._made(rows, now_ms).apart([batch.num_rows for batch in batches])
+        counts = np.array([batch.num_rows for batch in batches])
+        rows = plain(batches[0] if len(batches) == 1 else pa.concat_batches(batches))
+        again = self._again(rows, counts)
+        if again is None:
+            return self._made(rows, now_ms).apart(counts, np.zeros_like(counts))
+        before = np.concatenate([[0], np.cumsum(again)])
+        twice = np.diff(before[np.concatenate([[0], np.cumsum(counts)])])
+        return self._made(rows.filter(pa.array(~again)), now_ms).apart(counts - twice, twice)
 
     def _made(self, rows: pa.RecordBatch, now_ms: int) -> "_Made":
         """Quickly what is clear, thoroughly the rows that are doubtful."""
@@ -112,19 +117,28 @@ class Contract:
         clear = self._clear(rows, now_ms) if quick is not None else None
         if quick is None or clear is None:
             return self._thorough(rows, now_ms, self.spec.features)
-        values, doubtful = quick.values, quick.values.any(axis=0) | clear
+        doubtful = clear
+        for values in quick.doubtful.values():
+            doubtful |= values
         columns = self._columns(rows, quick.matrix)
-        if not doubtful.any():
-            valid = pa.RecordBatch.from_arrays(columns, schema=self.schema)
-            return _Made(valid, self._nothing, doubtful)
-        at = np.flatnonzero(doubtful)
-        some = [self.spec.features[place] for place in np.flatnonzero(values.any(axis=1)).tolist()]
-        looked = self._thorough(rows.take(pa.array(at)), now_ms, some)
-        bad = np.zeros(rows.num_rows, dtype=np.bool_)
-        bad[at] = looked.bad
-        # What was doubtful and is good has its numbers already: they are read alike both ways.
-        valid = pa.RecordBatch.from_arrays(columns, schema=self.schema)
-        return _Made(valid.filter(pa.array(~bad)), looked.quarantined, bad)
+        quarantined = self._nothing
+        bad = doubtful
+        if doubtful.any():
+            at = np.flatnonzero(doubtful)
+            some = [self.spec.features[place] for place in quick.doubtful]
+            # What is good after all has its numbers already: they are read alike both ways.
+            _, quarantined, bad[at] = self._looked(rows.take(pa.array(at)), now_ms, some)
+        return _Made(self._valid(columns, bad), quarantined, bad)
+
+    def _valid(self, columns: Sequence[pa.Array], bad: Mask) -> pa.RecordBatch:
+        """The rows that are not bad."""
+        if bad.any():
+            keep = pa.array(~bad)
+            left = len(bad) - int(bad.sum())
+            columns = [  # one by one: all at once takes twice as long
+                c.slice(0, left) if c.null_count == len(bad) else c.filter(keep) for c in columns
+            ]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
     def _clear(self, rows: pa.RecordBatch, now_ms: int) -> Mask | None:
         """Rows whose id, time or key is doubtful; None if one of these columns is unusual."""
@@ -140,7 +154,7 @@ class Contract:
             return None
         if columns.key and columns.key in names:
             keys = rows.column(columns.key)
-            long = usual_texts(keys, MOST_ID)
+            long = usual_texts(keys, MOST_ID, needed=False)
             if long is None:
                 return None
             ids |= long
@@ -157,17 +171,20 @@ class Contract:
         return [ids, rows.column(columns.event_time), keys, matrix_column(matrix)]
 
     def _thorough(self, rows: pa.RecordBatch, now_ms: int, features: Sequence[Feature]) -> "_Made":
-        """Every column by itself, with what is wrong on which row; of features only these."""
+        """Every column by itself; of features only these."""
+        columns, quarantined, bad = self._looked(rows, now_ms, features)
+        return _Made(self._valid(columns, bad), quarantined, bad)
+
+    def _looked(
+        self, rows: pa.RecordBatch, now_ms: int, features: Sequence[Feature]
+    ) -> tuple[list[pa.Array], pa.RecordBatch, Mask]:
+        """The columns of valid rows, of bad ones too; the bad rows with reasons; which they are."""
         matrix, found = self._features(rows, features)
         ids = self._event_ids(rows, found)
         times = self._event_times(rows, now_ms, found)
         keys = self._keys(rows, found)
         quarantined = self._quarantine(rows, ids, times, found)
-        columns = [ids, times, keys, matrix_column(matrix)]
-        valid = pa.RecordBatch.from_arrays(columns, schema=self.schema)
-        if found.bad.any():
-            valid = valid.filter(pa.array(~found.bad))
-        return _Made(valid, quarantined, found.bad)
+        return [ids, times, keys, matrix_column(matrix)], quarantined, found.bad
 
     def _unknown_columns(self, rows: pa.RecordBatch, found: Findings) -> None:
         if self.spec.unknown_columns == "drop":
@@ -178,20 +195,12 @@ class Contract:
                 accepted = ", ".join(f.name for f in self.spec.features)
                 found.add(name, given, "is an unknown column", accepted, rows.column(name))
 
-    def _without_duplicates(self, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, int]:
-        """Keep the first row of each event id; rows without an id are left for the quarantine."""
+    def _again(self, rows: pa.RecordBatch, counts: Counts) -> Mask | None:
+        """The rows whose id a row before them in their batch has; None if there are none."""
         name = self.spec.columns.event_id
         if name not in rows.schema.names or rows.num_rows < 2:
-            return rows, 0
-        encoded = as_text(rows.column(name)).dictionary_encode()
-        if len(encoded.dictionary) + encoded.null_count == rows.num_rows:
-            return rows, 0
-        codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
-        keep = np.zeros(rows.num_rows, dtype=np.bool_)
-        keep[np.unique(codes, return_index=True)[1]] = True
-        empty = pc.index(encoded.dictionary, "").as_py()
-        keep |= (codes == -1) | ((codes == empty) & (empty >= 0))
-        return rows.filter(pa.array(keep)), int(rows.num_rows - keep.sum())
+            return None
+        return repeated(as_text(rows.column(name)), counts)
 
     def _event_ids(self, rows: pa.RecordBatch, found: Findings) -> pa.Array:
         name, accepted = (

@@ -1,22 +1,17 @@
 """What is wrong with which rows: kept as masks, turned into text for the bad rows alone."""
 
-import json
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from driftloop.modelspec.rows import as_text
+from driftloop.modelspec.values import listed, shown
 
 Mask = NDArray[np.bool_]
 
 MOST_SHOWN: Final = 8
 """Problems of one row that are written out; the rest is counted."""
-MOST_ROW_TEXT: Final = 16_384
-"""Characters of a row as JSON; a longer one is cut."""
-_CHUNK: Final = 256
 
 
 class Finding(NamedTuple):
@@ -68,38 +63,10 @@ def _texts(found: Finding, rows: NDArray[np.intp]) -> list[str]:
     if found.values is None:
         return [f"{field}:{end}"] * len(rows)
     values = found.values.take(pa.array(rows))
-    if pa.types.is_temporal(values.type):  # Python cannot hold every time that Arrow can
-        return [f"{field}: {_cut(str(v))}{end}" for v in values.cast(pa.string()).to_pylist()]
-    return [f"{field}: {_cut(repr(value))}{end}" for value in values.to_pylist()]
+    if pa.types.is_temporal(values.type):
+        return [f"{field}: {_cut(str(v))}{end}" for v in listed(shown(values))]
+    return [f"{field}: {_cut(repr(value))}{end}" for value in listed(values)]
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def rows_as_json(rows: pa.RecordBatch) -> list[str]:
-    """Each row as JSON, for a person and a replay; NaN and infinity as Python writes them."""
-    columns = [as_text(c) if pa.types.is_temporal(c.type) else c for c in rows.columns]
-    if not columns:
-        return ["{}"] * rows.num_rows
-    texts = pa.RecordBatch.from_arrays(columns, rows.schema.names)
-    return [
-        _json(row)[:MOST_ROW_TEXT]
-        for start in range(0, rows.num_rows, _CHUNK)  # bounds the Python objects alive at once
-        for row in texts.slice(start, _CHUNK).to_pylist()
-    ]
-
-
-def _json(row: dict[str, Any]) -> str:
-    try:
-        text = orjson.dumps(row, default=str)
-    except orjson.JSONEncodeError:  # an integer beyond 64 bits
-        return _json_of_any(row)
-    # orjson has no NaN and infinity, and writes null instead.
-    if text.count(b"null") != list(row.values()).count(None):
-        return _json_of_any(row)
-    return text.decode()
-
-
-def _json_of_any(row: dict[str, Any]) -> str:
-    return json.dumps(row, default=str, ensure_ascii=False, separators=(",", ":"))

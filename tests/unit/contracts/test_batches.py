@@ -19,6 +19,51 @@ def test_a_batch_comes_back_as_it_was(values: list[int]) -> None:
     assert batches.decode(batches.encode(_plain(values))).equals(_plain(values))
 
 
+def stream(*parts: pa.RecordBatch) -> bytes:
+    """What pyarrow's own writer makes."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, parts[0].schema) as writer:
+        for part in parts:
+            writer.write_batch(part)
+    made: bytes = sink.getvalue().to_pybytes()
+    return made
+
+
+WORDS = pa.array(["a", "b", "a"]).dictionary_encode()
+BATCHES = {
+    "numbers": _plain([1, 2, 3]),
+    "a slice": _plain([1, 2, 3, 4]).slice(1, 2),
+    "no rows": _plain([]),
+    "texts": pa.record_batch({"t": ["x", None, "yy"], "l": [[1], None, []]}),
+    "a dictionary": pa.record_batch({"d": WORDS}),
+    "a dictionary within": pa.record_batch({"s": pa.StructArray.from_arrays([WORDS], ["d"])}),
+    "an extension": pa.record_batch(
+        {"u": pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"x" * 16], pa.binary(16)))}
+    ),
+    "metadata": _plain([1]).replace_schema_metadata({"who": "me"}),
+}
+
+
+@pytest.mark.parametrize("kind", list(BATCHES))
+def test_what_is_written_and_read_is_what_arrow_writes_and_reads(kind: str) -> None:
+    batch = BATCHES[kind]
+    assert batches.encode(batch) == stream(batch)
+    for _ in range(2):  # with a schema that is new, and one that is known
+        made = batches.decode(stream(batch))
+        assert made.equals(batch)
+        assert made.schema.equals(batch.schema, check_metadata=True)
+
+
+def test_a_stream_of_a_known_schema_may_hold_anything() -> None:
+    one = stream(_plain([1, 2]))
+    assert batches.decode(one).num_rows == 2
+    assert batches.decode(stream(_plain([1, 2]), _plain([3]))).equals(_plain([1, 2, 3]))
+    assert batches.decode(one[:-8]).equals(_plain([1, 2]))  # without an end
+    assert batches.decode(one + b"more").equals(_plain([1, 2]))  # which is after the end
+    with pytest.raises(Reject, match="not an Arrow IPC stream"):
+        batches.decode(one[:-16])
+
+
 def test_several_batches_of_a_stream_become_one() -> None:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, _plain([]).schema) as writer:
