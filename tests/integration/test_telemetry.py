@@ -364,3 +364,19 @@ async def test_a_message_is_acknowledged_only_when_its_rows_are_inserted(
         assert await bus.log.lag("LABELS", "telemetry-labels") == 1
         assert await count(bus, "labels") == 50, "a question sees what was received"
         await all_kept(bus)
+
+
+async def test_messages_that_come_later_wait_together_with_those_before(
+    bus: Bus, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    async def more_waits_than(before: float) -> bool:
+        return metrics.values()["driftloop_telemetry_waiting_bytes"] > before
+
+    async with telemetry(nats_server.url, tmp_path / "clickhouse", flush_seconds=3_600.0):
+        for at in range(5):
+            waiting = metrics.values().get("driftloop_telemetry_waiting_bytes", 0.0)
+            labels = texts(LABELS, [(f"e{at}", "no", None)])
+            await bus.publish([message(subjects.labels(MODEL), labels, f"labels-{at}")])
+            await eventually(partial(more_waits_than, waiting), f"label {at} waits too")
+        assert await count(bus, "labels") == 5
+        await all_kept(bus)

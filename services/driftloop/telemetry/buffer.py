@@ -5,7 +5,9 @@ waits here when the process dies is delivered again.
 """
 
 import asyncio
+import contextlib
 import logging
+import math
 import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -27,8 +29,6 @@ WAITING = metrics.gauge("telemetry_waiting_bytes", "Bytes that wait for an inser
 
 HURRY_SECONDS: Final = 0.05
 """How long rows wait for others while there is a backlog: it fills the inserts by itself."""
-HURRY_ROWS: Final = 16_384
-"""So many rows of a backlog wait for nobody: inserts of that size keep their cost a row low."""
 
 
 class Write(NamedTuple):
@@ -50,14 +50,24 @@ class Buffer:
         self._rows = 0
         self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._due = 0.0
+        self._due = math.inf
         self._flushes: set[asyncio.Task[bool]] = set()
         self._turn = asyncio.Lock()
+        self._room = asyncio.Event()
+        self._room.set()
 
     @property
     def full(self) -> bool:
         """Whether so much waits that messages have to stay in the log."""
         return self._bytes >= self._limit
+
+    async def room(self, seconds: float) -> None:
+        """Wait until the buffer is not full; raises `Overloaded` after `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.full:  # again, when others that waited were first
+                    await self._room.wait()
+        self._check()
 
     async def write(self, rows: Sequence[Rows], *, hurry: bool = False) -> list[str]:
         """Wait until `rows` are in ClickHouse; why each one was refused, or an empty text.
@@ -66,20 +76,18 @@ class Buffer:
         """
         if not rows:
             return []
-        if self.full:
-            raise Overloaded(f"{self._bytes >> 20} MB wait for ClickHouse", delay=2.0)
+        self._check()
         done: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
         self._waiting.append(Write(rows, done))
         self._rows += sum(batch.num_rows for _, batch in rows)
         self._weigh(sum(batch.nbytes for _, batch in rows))
-        enough = self._rows >= (min(HURRY_ROWS, self._most_rows) if hurry else self._most_rows)
-        self._arm(0.0 if enough else HURRY_SECONDS if hurry else self._seconds)
+        self._arm(min(HURRY_SECONDS, self._patience()) if hurry else self._patience())
         return await done
 
     async def flush(self) -> bool:
         """Insert all that waits; those who wait for it hear how it went. True if it went well."""
         async with self._turn:
-            taken, self._waiting, self._rows = self._waiting, [], 0
+            taken, self._waiting, self._rows, self._due = self._waiting, [], 0, math.inf
             try:
                 reasons = await self._insert_all(taken)
             except Exception as error:
@@ -89,27 +97,45 @@ class Buffer:
                 return False
             finally:
                 self._weigh(-sum(b.nbytes for w in taken for _, b in w.rows))
+                if self._waiting:
+                    self._schedule()
             for write, said in zip(taken, reasons, strict=True):
                 if not write.done.done():
                     write.done.set_result(said)
             return True
 
+    def _check(self) -> None:
+        if self.full:
+            raise Overloaded(f"{self._bytes >> 20} MB wait for ClickHouse", delay=2.0)
+
+    def _patience(self) -> float:
+        """Seconds to wait for more rows: the more there are, the less is gained by others."""
+        share = max(self._rows / self._most_rows, self._bytes / self._limit)
+        return self._seconds * max(0.0, 1.0 - share) ** 2
+
     def _weigh(self, added: int) -> None:
         self._bytes += added
+        if self.full:
+            self._room.clear()
+        else:
+            self._room.set()
         WAITING.set(self._bytes)
 
     def _arm(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        due = loop.time() + seconds
+        due = asyncio.get_running_loop().time() + seconds
+        if due < self._due:
+            self._due = due
+            self._schedule()
+
+    def _schedule(self) -> None:
         if self._timer is not None:
-            if self._due <= due:
-                return
             self._timer.cancel()
-        self._due = due
-        self._timer = loop.call_at(due, self._start)
+        self._timer = asyncio.get_running_loop().call_at(self._due, self._start)
 
     def _start(self) -> None:
         self._timer = None
+        if self._turn.locked():
+            return  # what is under way schedules the next when it is done
         task = asyncio.get_running_loop().create_task(self.flush())
         self._flushes.add(task)
         task.add_done_callback(self._flushes.discard)

@@ -22,12 +22,16 @@ from driftloop.telemetry.store import Store
 
 ASKED = metrics.counter("telemetry_questions", "Questions in SQL", ["answered"])
 
-GROUP: Final = 128
-"""Messages taken at once: their rows are made and inserted together."""
+GROUP: Final = 32
+"""Messages taken at once: their rows are made together."""
+AHEAD: Final = 15
+"""Groups at a time: they wait for each other, so that few rows never keep many in the log. While
+the rows of some are inserted, those of others are made.
+"""
 ACK_WAIT: Final = 10.0
 """After a crash, messages in hand come again this late; coming twice does no harm."""
 PATIENCE: Final = 5.0
-"""So long a group waits for a ClickHouse that is away before it goes back to the log."""
+"""So long a group waits for a ClickHouse that is away, or behind, and then it goes back."""
 
 Decode = Callable[[Delivered], Part | Rows]
 """What a message holds: a batch that becomes rows together with its like, or rows as they are."""
@@ -88,10 +92,11 @@ class Keeper:
         return said + await self._keep(again, hurry=hurry) if again else said
 
     async def _available(self) -> None:
-        """Wait for a ClickHouse that is away, but once a group: its messages come singly after."""
-        now = time.monotonic()
+        """Wait for ClickHouse and for room, but once a group: its messages come singly after."""
+        patience = PATIENCE if time.monotonic() >= self._impatient_until else 0.0
         try:
-            await self._store.available(PATIENCE if now >= self._impatient_until else 0.0)
+            await self._store.available(patience)
+            await self._store.buffer.room(patience)
         except Retry as error:
             self._impatient_until = time.monotonic() + error.delay
             raise
@@ -132,6 +137,7 @@ def work(store: Store, stream: str, durable: str, decode: Decode, *subjects: str
         durable=durable,
         handler=keeper.keep,
         group=GROUP,
+        ahead=AHEAD,
         ack_wait=ACK_WAIT,
     )
 

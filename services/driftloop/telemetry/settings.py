@@ -9,9 +9,9 @@ class TelemetrySettings(Shared, frozen=True, kw_only=True):
     path: str = ".driftloop/clickhouse"
     """Folder of the embedded ClickHouse (chDB), for one process; unused with `clickhouse_url`."""
     flush_rows: int = 100_000
-    """Rows that wait for an insert at most before it is made at once."""
+    """So many rows wait for no others: the insert is made at once."""
     flush_seconds: float = 1.0
-    """How long a row waits for others before it is inserted."""
+    """Seconds that a row waits for others at most; the more there are already, the shorter."""
     buffer_mb: int = 256
     """Megabytes that may wait; above it messages stay in the log."""
     query_seconds: float = 10.0
