@@ -27,7 +27,7 @@ def test_stages_and_chain_fill_the_page(tmp_path: Path) -> None:
             batches=6,
             rows=64,
             repeats=1,
-            only=("ours", "limit", "ours, 1 % bad rows"),
+            only=("ours", "limit", "ours: 1 % bad rows"),
             folder=folder,
         ),
         silent,
@@ -43,11 +43,14 @@ def test_stages_and_chain_fill_the_page(tmp_path: Path) -> None:
         probe_seconds=1.0,
         confirm_seconds=1.0,
         latency_seconds=1.0,
+        spike_seconds=1.0,
         folder=folder,
     )
     chain = run_chain(options, silent)
     told = chain.highest.told
     assert told.sent == told.scored == told.joined > 0
+    spike = chain.spike.told
+    assert spike.sent == spike.scored == spike.joined > 0
     assert set(chain.latency) == {"10%", "50%", "90%"}
     measured = Measured(machine="a machine", stages=stages, chain=chain)
     text = page(msgspec.json.decode(msgspec.json.encode(measured), type=Measured))

@@ -494,6 +494,30 @@ async def test_requests_are_answered_at_once_and_in_parallel(bus: Bus) -> None:
     ]
 
 
+async def test_many_requests_about_one_thing_do_not_hold_up_those_about_another(bus: Bus) -> None:
+    """What is too much is told at once to come again; nothing is dropped without a word."""
+    go = asyncio.Event()
+    refused: list[str] = []
+
+    async def handler(request: Request) -> Reply:
+        if request.subject == "query.flood":
+            await go.wait()
+        return Reply(payload=b"done")
+
+    await bus.serve("query.*", handler, refused.append)
+    flood = [
+        asyncio.create_task(bus.ask("query.flood", b"x" * (1 << 20), timeout=DEADLINE))
+        for _ in range(80)
+    ]
+    await until(lambda: len(refused) > 0, "some are refused")
+    assert (await bus.ask("query.other")).payload == b"done"
+    go.set()
+    told = await asyncio.gather(*flood, return_exceptions=True)
+    assert all(isinstance(one, Reply | Overloaded) for one in told), told
+    assert sum(isinstance(one, Overloaded) for one in told) == len(refused)
+    assert set(refused) == {"query.flood"}
+
+
 async def test_an_answer_that_no_message_can_hold_is_an_error(bus: Bus) -> None:
     async def handler(request: Request) -> Reply:
         return Reply(payload=b"x" * (9 << 20))

@@ -118,9 +118,14 @@ class Bus:
         """An ordered reader of a stream from a sequence on."""
         return Follow(self.connection, stream, subjects, start)
 
-    async def serve(self, subject: str, handler: requests.RequestHandler) -> None:
-        """Answer requests."""
-        await requests.serve(self.connection, subject, handler)
+    async def serve(
+        self,
+        subject: str,
+        handler: requests.RequestHandler,
+        refused: Callable[[str], None] | None = None,
+    ) -> None:
+        """Answer requests; `refused` hears the subjects of those that were too many."""
+        await requests.serve(self.connection, subject, handler, refused)
 
     def responder(self) -> Responder:
         """What answers requests at a high rate; `start` it with a subject and who hears them."""

@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
 from driftloop.bus.connection import Connection
+from driftloop.bus.door import Queue
+from driftloop.bus.wire import Heard, block_of, read_headers
 from driftloop.contracts.errors import (
     DeadlineExceeded,
     DriftloopError,
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 ERROR = "dl-error"
 AT_ONCE = 64
+MOST_ERROR = 65_536
+"""Bytes of an error's text."""
 _KINDS: dict[str, type[DriftloopError]] = {
     c.__name__: c
     for c in (
@@ -46,7 +49,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     subject: str
     payload: bytes
-    headers: dict[str, str]
+    headers: Mapping[str, str]
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,51 +62,110 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 RequestHandler = Callable[[Request], Awaitable[Reply]]
 
 
-async def serve(connection: Connection, subject: str, handler: RequestHandler) -> None:
+async def serve(
+    connection: Connection,
+    subject: str,
+    handler: RequestHandler,
+    refused: Callable[[str], None] | None = None,
+) -> None:
     """Answer requests on `subject`, shared with the replicas; errors travel as a header.
 
-    Up to `AT_ONCE` requests are answered at a time; more wait in the client's queue.
+    Up to `AT_ONCE` requests are answered at a time, half of them about one subject; more wait, and
+    beyond a bound they are refused with `Overloaded`. `refused` hears the subjects of these.
     """
-    free = asyncio.Semaphore(AT_ONCE)
-    running: set[asyncio.Task[None]] = set()
-
-    async def answer(message: Msg) -> None:
-        try:
-            await _answer(connection, handler, message)
-        finally:
-            free.release()
-
-    async def on_message(message: Msg) -> None:
-        if message.reply:
-            await free.acquire()
-            task = asyncio.create_task(answer(message))
-            running.add(task)
-            task.add_done_callback(running.discard)
-
-    await connection.nc.subscribe(subject, queue=connection.service, cb=on_message)
+    door = _Door(connection, handler, refused)
+    await connection.hear(subject, door.heard, connection.service)
+    await connection.nc.flush()  # who says that he is ready can be asked
 
 
-async def _answer(connection: Connection, handler: RequestHandler, message: Msg) -> None:
-    request = Request(subject=message.subject, payload=message.data, headers=message.headers or {})
-    try:
-        reply = await handler(request)
-        size = len(reply.payload)
-        if size > connection.nc.max_payload:
-            raise Reject(
-                f"answer: has {size} bytes; accepted: {connection.nc.max_payload}, ask for less"
+class _Door:
+    """Takes requests from the line, answers some at a time, and refuses what is too much."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        handler: RequestHandler,
+        refused: Callable[[str], None] | None,
+    ) -> None:
+        self._connection = connection
+        self._handler = handler
+        self._refused = refused
+        self._queue = Queue()
+        self._busy: dict[bytes, int] = {}
+        self._running: set[asyncio.Task[None]] = set()
+
+    def heard(self, requests: list[Heard]) -> None:
+        """Take in requests; one without a place for its answer is left alone."""
+        now = asyncio.get_running_loop().time()
+        for request in requests:
+            if request[1]:
+                self._queue.put(request, now)
+        self._fill()
+
+    def _fill(self) -> None:
+        """Begin with as many as may be, and refuse what is too much."""
+        while len(self._running) < AT_ONCE:
+            self._refuse()
+            request = self._queue.take(self._busy, AT_ONCE // 2)
+            if request is None:
+                break
+            subject = request[0]
+            self._busy[subject] = self._busy.get(subject, 0) + 1
+            self._keep(asyncio.create_task(self._answer(request)))
+        self._refuse()
+
+    def _refuse(self) -> None:
+        lines: list[bytes] = []
+        for subject, to, _, _ in self._queue.excess(asyncio.get_running_loop().time()):
+            about = subject.decode()
+            text = f"{about}: {self._queue.bytes} bytes of requests wait"
+            lines.append(
+                error_line(to, Overloaded(f"{text}; accepted: fewer at a time, try again"))
             )
-    except DriftloopError as error:
-        reply = _error(error)
-    except Exception as error:
-        log.exception("request %s failed", message.subject)
-        what = f"{message.subject}: internal error ({type(error).__name__})"
-        reply = _error(DriftloopError(what))
-    try:
-        await connection.nc.publish(
-            message.reply, reply.payload, headers=dict(reply.headers) or None
-        )
-    except NatsError as error:
-        log.warning("request %s: answer not sent: %s", message.subject, error)
+            if self._refused is not None:
+                self._refused(about)
+        if lines:
+            self._keep(asyncio.create_task(self._write(lines)))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _answer(self, request: Heard) -> None:
+        subject, to, block, payload = request
+        try:
+            headers = read_headers(block) if block else {}
+            asked = Request(subject=subject.decode(), payload=payload, headers=headers)
+            await self._write([await self._line(to, asked)])
+        finally:
+            self._busy[subject] -= 1
+            if not self._busy[subject]:
+                del self._busy[subject]
+            self._running.discard(asyncio.current_task())
+            self._fill()
+
+    async def _line(self, to: bytes, asked: Request) -> bytes:
+        """The answer to a request, as it goes over the line."""
+        try:
+            reply = await self._handler(asked)
+            size, most = len(reply.payload), self._connection.nc.max_payload
+            if size > most:
+                raise Reject(f"answer: has {size} bytes; accepted: {most}, ask for less")
+        except DriftloopError as error:
+            return error_line(to, error)
+        except Exception as error:
+            log.exception("request %s failed", asked.subject)
+            what = f"{asked.subject}: internal error ({type(error).__name__})"
+            return error_line(to, DriftloopError(what))
+        if not reply.headers:
+            return b"PUB %b %d\r\n%b\r\n" % (to, size, reply.payload)
+        head = block_of(reply.headers)
+        sizes = len(head), len(head) + size
+        return b"HPUB %b %d %d\r\n%b%b\r\n" % (to, *sizes, head, reply.payload)
+
+    async def _write(self, lines: list[bytes]) -> None:
+        if not await self._connection.write(lines):
+            log.warning("%d answers were not sent: not connected to NATS", len(lines))
 
 
 async def ask(
@@ -132,5 +194,8 @@ def error_kind(error: DriftloopError) -> str:
     return next((c.__name__ for c in type(error).__mro__ if c.__name__ in _KINDS), "DriftloopError")
 
 
-def _error(error: DriftloopError) -> Reply:
-    return Reply(payload=str(error).encode(), headers={ERROR: error_kind(error)})
+def error_line(to: bytes, error: DriftloopError) -> bytes:
+    """An error as it goes over the line: its text, its kind in a header."""
+    text = str(error).encode("utf-8", "replace")[:MOST_ERROR]
+    head = block_of({ERROR: error_kind(error)})
+    return b"HPUB %b %d %d\r\n%b%b\r\n" % (to, len(head), len(head) + len(text), head, text)

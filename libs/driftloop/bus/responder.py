@@ -4,10 +4,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Final
 
 from driftloop.bus.connection import Connection
-from driftloop.bus.requests import ERROR, error_kind
+from driftloop.bus.requests import error_line
 from driftloop.bus.wire import Heard
 from driftloop.contracts.errors import DriftloopError, Reject
 
@@ -16,8 +15,6 @@ log = logging.getLogger(__name__)
 Hears = Callable[[list[Heard]], None]
 """Takes requests that came together: subject, where the answer goes, header block and payload of
 each. Called in the event loop, never awaited; what one of them raises is the answer to all."""
-MOST_ERROR: Final = 65_536
-"""Bytes of an error's text."""
 
 
 class Responder:
@@ -94,9 +91,7 @@ class Responder:
 def _error(to: bytes, error: Exception) -> bytes:
     if not isinstance(error, DriftloopError):
         error = DriftloopError(f"internal error ({type(error).__name__})")
-    text = str(error).encode("utf-8", "replace")[:MOST_ERROR]
-    head = _head(ERROR, error_kind(error))
-    return b"HPUB %b %d %d\r\n%b%b\r\n" % (to, len(head), len(head) + len(text), head, text)
+    return error_line(to, error)
 
 
 @lru_cache(maxsize=64)

@@ -133,8 +133,11 @@ _kept = lru_cache(maxsize=1024)(read_headers)
 
 def block_of(headers: Mapping[str, str]) -> bytes:
     """Headers as they travel; a line break in a value becomes a space."""
-    lines = [f"{name}: {_BREAKS.sub(' ', value)}\r\n" for name, value in headers.items()]
-    return f"NATS/1.0\r\n{''.join(lines)}\r\n".encode()
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if not text.count("\r") == text.count("\n") == len(headers):
+        lines = [f"{name}: {_BREAKS.sub(' ', value)}\r\n" for name, value in headers.items()]
+        text = "".join(lines)
+    return f"NATS/1.0\r\n{text}\r\n".encode()
 
 
 _BREAKS: Final = re.compile(r"[\r\n]+")

@@ -171,7 +171,7 @@ async def _say(
     messages: Sequence[Delivered],
     said: Sequence[Outgoing] | Exception,
 ) -> None:
-    """Publish what a group said and acknowledge it; if that fails, each message by itself."""
+    """Publish what a group said and acknowledge it; if that fails, each half of it by itself."""
     try:
         if isinstance(said, Exception):
             raise said
@@ -180,12 +180,13 @@ async def _say(
         if len(group) == 1:
             await _failed(connection, work, group[0], messages[0], error)
             return
-        for message, about in zip(group, messages, strict=True):
+        middle = len(group) // 2
+        for half in (slice(None, middle), slice(middle, None)):
             try:
-                again: Sequence[Outgoing] | Exception = await work.handler([about])
+                again: Sequence[Outgoing] | Exception = await work.handler(messages[half])
             except Exception as wrong:
                 again = wrong
-            await _say(connection, work, [message], [about], again)
+            await _say(connection, work, group[half], messages[half], again)
         return
     await _answer(connection, group, b"+ACK")
 

@@ -6,7 +6,7 @@ from driftloop.bus.bus import Bus
 from driftloop.bus.requests import Reply, Request
 from driftloop.contracts.headers import ARROW, MSGPACK
 from driftloop.contracts.requests import BATCH_ID
-from driftloop.ingest.handlers import Intake, What, counted
+from driftloop.ingest.handlers import Intake, What, counted, refused
 from driftloop.ingest.http import create_app
 from driftloop.ingest.lanes import Lanes
 from driftloop.ingest.pressure import Room
@@ -34,8 +34,8 @@ async def wire(settings: IngestSettings, bus: Bus) -> Wired:
     async def labels(request: Request) -> Reply:
         return await accept("labels", request)
 
-    await bus.serve("ingest.*.rows", rows)
-    await bus.serve("ingest.*.labels", labels)
+    await bus.serve("ingest.*.rows", rows, lambda _: refused("rows"))
+    await bus.serve("ingest.*.labels", labels, lambda _: refused("labels"))
     http = create_app(intake, room, settings.max_body)
     return Wired(tasks=[lanes.watch(settings.lag_seconds)], http=http)
 

@@ -15,7 +15,7 @@ from driftloop.bus.bus import Bus
 from driftloop.bus.messages import Outgoing, batch_message
 from driftloop.contracts import subjects
 from driftloop.contracts.batches import to_batch
-from driftloop.contracts.errors import DriftloopError, InvalidInput
+from driftloop.contracts.errors import DriftloopError, InvalidInput, Overloaded
 from driftloop.contracts.names import new_id
 from driftloop.contracts.requests import Accepted
 from driftloop.contracts.subjects import LIVE, Lane
@@ -55,6 +55,11 @@ def counted(what: What) -> Iterator[None]:
     except DriftloopError as error:
         REFUSED.labels(what, type(error).__name__).inc()
         raise
+
+
+def refused(what: What) -> None:
+    """Count a request that was one too many at the door."""
+    REFUSED.labels(what, Overloaded.__name__).inc()
 
 
 class Intake:

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from driftloop.runtime.serve import die_with_parent
+from driftloop.runtime.settings import environment_of_child
 
 CONFIG = """\
 server_name: driftloop
@@ -22,7 +23,7 @@ jetstream {{
   store_dir: {store}
   max_memory_store: 268435456
   max_file_store: {max_file_store}
-  sync_interval: {sync_interval}
+  sync_interval: "{sync_interval}"
 }}
 """
 READY_SECONDS = 10.0
@@ -32,6 +33,11 @@ FREE_PORTS = range(15_000, 32_000)
 """Below the ports the kernel gives to outgoing connections, which could take one meanwhile."""
 MAX_FILE_STORE = 64 << 30
 """Above the bounds of all streams together, which are what keeps the disk from filling."""
+
+
+MEMORY = "1GiB"
+"""What the server keeps its memory below where it can: else Go's heap grows to twice what is in
+use, 1.5 GB in a spike."""
 
 
 class NatsServer:
@@ -76,6 +82,7 @@ class NatsServer:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
+                env=environment_of_child({"GOMEMLIMIT": MEMORY}),
                 start_new_session=True,  # Ctrl-C is for the supervisor, which stops NATS last
                 preexec_fn=die_with_parent,
             )

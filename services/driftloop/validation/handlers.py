@@ -47,7 +47,7 @@ class RowChecks:
             contract = await self._contract(model)
             for part in _alike([(message, message.batch()) for message in group]):
                 said += self._check(contract, part, counts)
-        # Only now: if one batch is refused, each of the group comes again alone.
+        # Only now: if one batch is refused, the halves of the group come again.
         for (model, state), count in counts.items():
             ROWS.labels(model, state).inc(count)
         return said

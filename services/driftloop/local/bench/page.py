@@ -1,12 +1,13 @@
 """The page about the speed of the data plane, written from what a run measured."""
 
 import platform
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
 
-from driftloop.local.bench.chain.run import ChainResult
+from driftloop.local.bench.chain.run import ChainPoint, ChainResult
 from driftloop.local.bench.stages.run import StageResult
 
 TOP: Final = """\
@@ -87,10 +88,11 @@ def chain_cells(chain: ChainResult) -> list[list[str]]:
     """The table of the chain: load, rows/s, p50 and p99 ms, all read after s, cores, RSS MB."""
     points = {"highest rate": chain.highest}
     points |= {f"{share} of it": point for share, point in chain.latency.items()}
+    points["10 times it offered, taken"] = chain.spike
     return [
         [
             name,
-            f"{point.rate:,.0f}",
+            f"{point.told.sent / point.seconds:,.0f}",
             f"{point.told.p50_ms:.1f}",
             f"{point.told.p99_ms:.1f}",
             f"{point.drain_seconds:.2f}",
@@ -114,6 +116,25 @@ def _chain(chain: ChainResult) -> Iterator[str]:
     yield ""
     producer = chain.highest.told.client_cores
     yield f"CPU at the highest rate, in cores: {each}; the producer {producer:.2f}."
+    yield ""
+    yield from _spike(chain.spike, chain.highest)
+
+
+def _spike(spike: ChainPoint, highest: ChainPoint) -> Iterator[str]:
+    told = spike.told
+    each = ", ".join(
+        f"{name} {most:,.0f} ({highest.megabytes.get(name, 0.0):,.0f})"
+        for name, most in spike.megabytes.items()
+    )
+    text = (
+        f"In the spike {spike.rate:,.0f} rows/s were offered for {spike.seconds:.0f} s, by a "
+        f"producer that sends again what is refused. {told.sent:,} rows were taken, a batch was "
+        f"told to come again {told.again:,} times, and in the end the producer was "
+        f"{told.behind_seconds:.0f} s behind its schedule. {told.scored:,} rows were scored, "
+        f"{told.joined:,} joined, and {spike.drain_seconds:.0f} s after the last every service had "
+        f"read everything. Most memory of each process, MB, and at the highest rate: {each}."
+    )
+    yield from textwrap.wrap(text, 100)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

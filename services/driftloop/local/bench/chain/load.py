@@ -2,6 +2,8 @@
 
 A batch of rows is sent at its time whatever became of those before it, as the world does not wait;
 its labels follow a second later. Its first event id says which batch a scored message was made of.
+In a spike the producer is a good client instead: a batch that is refused is sent again until it is
+taken, and those after it wait.
 """
 
 import asyncio
@@ -17,9 +19,10 @@ import pyarrow as pa
 import uvloop
 
 from driftloop.bus.bus import Bus
+from driftloop.client.sending import insist
 from driftloop.contracts import batches, headers, requests, subjects
 from driftloop.contracts.batches import LABELS
-from driftloop.contracts.errors import DriftloopError
+from driftloop.contracts.errors import DriftloopError, Retry
 from driftloop.local.bench.bodies import NAMES
 from driftloop.local.bench.samples import quantile
 
@@ -29,6 +32,10 @@ DISTINCT: Final = 32
 ASK_SECONDS: Final = 5.0
 MOST_UNDER_WAY: Final = 256
 """Requests to ingest at a time: above it the producer is held up, and falls behind its schedule."""
+
+
+SPIKE_UNDER_WAY: Final = 512
+"""More than ingest takes: it has to say so."""
 
 
 class ChainJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +49,8 @@ class ChainJob(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     drain: float
     """Seconds after which everything has to be out, or it is late."""
+    spike: bool = False
+    """More than can be taken: send what is, and end by the clock."""
 
 
 class ChainTold(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +60,8 @@ class ChainTold(msgspec.Struct, frozen=True, kw_only=True):
     scored: int
     joined: int
     refused: int
+    again: int
+    """How often a batch of a spike was told to come again."""
     p50_ms: float
     p99_ms: float
     backlogs: list[int]
@@ -69,8 +80,10 @@ class Producer:
         self._bus = bus
         self._sent: dict[str, float] = {}
         self._latencies: list[float] = []
-        self._rows = self._scored = self._joined = self._refused = 0
-        self._under_way = asyncio.Semaphore(MOST_UNDER_WAY)
+        self._rows = self._scored = self._joined = self._refused = self._again = 0
+        self._rows_end = False
+        self._moved = asyncio.Event()
+        self._under_way = asyncio.Semaphore(SPIKE_UNDER_WAY if job.spike else MOST_UNDER_WAY)
         self._tasks: set[asyncio.Task[None]] = set()
         self._behind = 0.0
         matrix = np.random.default_rng(1).normal(size=(DISTINCT, job.rows, len(NAMES)))
@@ -98,6 +111,7 @@ class Producer:
             scored=self._scored,
             joined=self._joined,
             refused=self._refused,
+            again=self._again,
             p50_ms=1e3 * quantile(self._latencies, 0.5),
             p99_ms=1e3 * quantile(self._latencies, 0.99),
             backlogs=self._backlogs,
@@ -115,15 +129,30 @@ class Producer:
             self._behind = max(self._behind, -wait)
             if wait > 0:
                 await asyncio.sleep(wait)
+            if job.spike and await self._over(what, number, began):
+                break
             await self._under_way.acquire()
             name = f"{job.run}-{number}"
             batch = self._batch(name, number) if what == "rows" else self._labels(name, number)
             if what == "rows":
                 self._sent[name] = time.perf_counter()
                 self._rows += job.rows
+                self._moved.set()
             task = asyncio.create_task(self._ask(subject, name, batches.encode(batch)))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        if what == "rows":
+            self._rows_end = True
+            self._moved.set()
+
+    async def _over(self, what: str, number: int, began: float) -> bool:
+        """Whether a spike has ended: by the clock, or there are labels of all rows."""
+        if what == "rows":
+            return time.perf_counter() - began > self._job.seconds
+        while number * self._job.rows >= self._rows and not self._rows_end:
+            self._moved.clear()
+            await self._moved.wait()
+        return number * self._job.rows >= self._rows
 
     def _schedule(self, began: float) -> Iterator[tuple[int, float]]:
         job = self._job
@@ -135,8 +164,16 @@ class Producer:
 
     async def _ask(self, subject: str, name: str, payload: bytes) -> None:
         sent = {"content-type": headers.ARROW, requests.BATCH_ID: name}
+
+        async def ask() -> None:
+            try:
+                await self._bus.ask(subject, payload, headers=sent, timeout=ASK_SECONDS)
+            except Retry:
+                self._again += 1
+                raise
+
         try:
-            await self._bus.ask(subject, payload, headers=sent, timeout=ASK_SECONDS)
+            await (insist(ask, self._job.drain) if self._job.spike else ask())
         except DriftloopError:
             self._refused += self._job.rows
         finally:

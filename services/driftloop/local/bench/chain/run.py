@@ -24,13 +24,17 @@ MODEL: Final = "bench"
 STREAMS: Final = ("ROWS", "LABELS", "SCORED", "OUTCOMES")
 SHARES: Final = (0.1, 0.5, 0.9)
 """Of the highest rate, at which latency is measured."""
+SPIKE: Final = 10.0
+"""Times the highest rate, offered for `spike_seconds`."""
+SPIKE_DRAIN_SECONDS: Final = 300.0
 LEAST: Final = 0.05
 """Of the first rate: a chain that does not even keep up this is broken."""
 STEPS: Final = 4
 """Halvings of the interval in which the highest rate lies."""
 GRACE_SECONDS: Final = 60.0
 BEHIND_SECONDS: Final = 1.0
-READ_SECONDS: Final = 60.0
+READ_SECONDS: Final = 300.0
+PEAK_SECONDS: Final = 0.5
 DRAIN_SECONDS: Final = 3.0
 """At a rate that is kept up everything is read by every service so soon after the last row."""
 
@@ -49,6 +53,7 @@ class ChainOptions(msgspec.Struct, frozen=True, kw_only=True):
     probe_seconds: float = 8.0
     confirm_seconds: float = 60.0
     latency_seconds: float = 15.0
+    spike_seconds: float = 60.0
     folder: Path = Path(".driftloop/bench")
 
 
@@ -63,13 +68,17 @@ class ChainPoint(msgspec.Struct, frozen=True, kw_only=True):
     """From the last row sent until every service had read all there was."""
     cores: dict[str, float]
     megabytes: dict[str, float]
+    """The most at any time."""
 
 
 class ChainResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The highest rate kept up for `confirm_seconds`, and the latency at shares of it."""
+    """The highest rate kept up for `confirm_seconds`, the latency at shares of it, and what became
+    of `SPIKE` times as much.
+    """
 
     highest: ChainPoint
     latency: dict[str, ChainPoint]
+    spike: ChainPoint
     probes: list[ChainPoint]
 
 
@@ -120,7 +129,8 @@ class _Chain:
             f"{share:.0%}": await self._at(share * highest.rate, options.latency_seconds)
             for share in SHARES
         }
-        return ChainResult(highest=highest, latency=latency, probes=self._probes)
+        spike = await self._at(SPIKE * highest.rate, options.spike_seconds, spike=True)
+        return ChainResult(highest=highest, latency=latency, spike=spike, probes=self._probes)
 
     async def _confirmed(self, rate: float) -> ChainPoint:
         while rate >= self._options.first_rate * LEAST:
@@ -136,21 +146,14 @@ class _Chain:
         self._probes.append(point)
         return point
 
-    async def _at(self, rate: float, seconds: float) -> ChainPoint:
+    async def _at(self, rate: float, seconds: float, *, spike: bool = False) -> ChainPoint:
         self._tell(f"chain: {rate:,.0f} rows/s for {seconds:g} s")
-        options, before = self._options, self._system.usage()
-        job = ChainJob(
-            url=self._system.url,
-            model=MODEL,
-            rate=rate,
-            rows=options.rows,
-            seconds=seconds,
-            run=f"r{next(self._runs)}",
-            drain=30.0,
-        )
-        told = await asyncio.to_thread(_load, job)
+        before = self._system.usage()
+        peak = asyncio.create_task(self._peak())
+        told = await asyncio.to_thread(_load, self._job(rate, seconds, spike=spike))
         drain = told.drain_seconds + await self._read_by_all()
         after = self._system.usage()
+        peak.cancel()
         kept_up = (
             not told.refused and told.behind_seconds < BEHIND_SECONDS and drain < DRAIN_SECONDS
         )
@@ -168,8 +171,28 @@ class _Chain:
                 name: (used[1] - before.get(name, (0, 0))[1]) / seconds
                 for name, used in after.items()
             },
-            megabytes={name: used[0] for name, used in after.items()},
+            megabytes=self._megabytes,
         )
+
+    def _job(self, rate: float, seconds: float, *, spike: bool) -> ChainJob:
+        return ChainJob(
+            url=self._system.url,
+            model=MODEL,
+            rate=rate,
+            rows=self._options.rows,
+            seconds=seconds,
+            run=f"r{next(self._runs)}",
+            drain=SPIKE_DRAIN_SECONDS if spike else 30.0,
+            spike=spike,
+        )
+
+    async def _peak(self) -> None:
+        """Keep the most memory that each process has had."""
+        self._megabytes: dict[str, float] = {}
+        while True:
+            for name, (megabytes, _) in self._system.usage().items():
+                self._megabytes[name] = max(megabytes, self._megabytes.get(name, 0.0))
+            await asyncio.sleep(PEAK_SECONDS)
 
     async def _read_by_all(self) -> float:
         """Seconds until no consumer of the data streams has anything left to read."""

@@ -79,12 +79,12 @@ def stages(size: Size) -> list[Stage]:
                     name=name
                 )
                 for name, feed in (
-                    ("ours, good rows", partial(_received, 0.0, 0)),
-                    ("ours, 1 % bad rows", partial(_received, feeds.BAD_SHARE, 0)),
-                    ("the same, a corrupt batch in 100", partial(_received, feeds.BAD_SHARE, 100)),
+                    ("ours: good rows", partial(_received, 0.0, 0)),
+                    ("ours: 1 % bad rows", partial(_received, feeds.BAD_SHARE, 0)),
+                    ("ours: and 1 corrupt in 1000", partial(_received, feeds.BAD_SHARE, 1_000)),
                 )
             ),
-            "ours, good rows",
+            "ours: good rows",
         ),
         Stage("feedback", "rows joined with their labels", "",
               (_ours("feedback", _pairs, _counted("outcomes_rows_total")),), "ours"),
