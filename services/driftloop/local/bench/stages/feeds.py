@@ -1,6 +1,7 @@
 """What waits in the log for each stage: batches as the stage before it makes them."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -18,43 +19,32 @@ from driftloop.contracts.batches import (
     valid_schema,
     with_column,
 )
-from driftloop.modelspec.spec import Feature, Spec, Target
+from driftloop.local import demo
+from driftloop.modelspec import check
+from driftloop.modelspec.spec import Feature, Spec
 
 FEATURES: Final = 20
 DISTINCT: Final = 64
 """Payloads that are told apart by their message id only, where a stage does not look at ids."""
 START_MS: Final = 1_760_000_000_000
-CARRIERS: Final = ("UA", "B6", "EV", "DL", "AA", "MQ", "US", "9E", "WN", "VX")
 BAD_SHARE: Final = 0.01
 
 
-def mixed_spec(name: str) -> Spec:
-    """Numbers with bounds, integers, categories and a boolean, some of which may be missing."""
-    numbers = [
-        Feature(name=f"n{at}", min=-100.0, max=100.0, nullable=at % 3 == 0) for at in range(12)
-    ]
-    whole = [Feature(name=f"i{at}", type="integer", min=0, max=5_000) for at in range(4)]
-    named = [
-        Feature(name=f"c{at}", type="category", categories=CARRIERS, nullable=at == 0)
-        for at in range(3)
-    ]
-    return Spec(
-        name=name,
-        task="classification",
-        target=Target(classes=("0", "1")),
-        features=(*numbers, *whole, *named, Feature(name="b", type="boolean")),
-    )
+def flights_spec(name: str) -> Spec:
+    """The spec of the demo: 13 numbers, most of which may be missing, and 3 categories."""
+    spec = check.load(Path(demo.__file__).with_name("flights.toml"))
+    return msgspec.structs.replace(spec, name=name)
 
 
 def received(
     model: str, count: int, rows: int, run: str, bad: float = BAD_SHARE, corrupt: int = 0
 ) -> Iterator[Outgoing]:
-    """Batches as ingest publishes them, of `mixed_spec`; a share of `bad` rows breaks it.
+    """Batches as ingest publishes them, of `flights_spec`; a share of `bad` rows breaks it.
 
     With `corrupt` above 0 there is beside each so many batches one that is no Arrow at all.
     """
     subject = subjects.rows(model, "received")
-    for at, payload in _some(count, lambda at: encode(_mixed(rows, at, bad))):
+    for at, payload in _some(count, lambda at: encode(_flights(rows, at, bad))):
         yield _message(subject, payload, "rows.received", f"{run}:{at}", rows)
         if corrupt and at % corrupt == 0:
             yield _message(subject, payload[::-1], "rows.received", f"{run}:corrupt:{at}", rows)
@@ -135,16 +125,16 @@ def _valid(rows: int, seed: int, prefix: str) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([*columns, matrix_column(_matrix(rows, seed))], schema=schema)
 
 
-def _mixed(rows: int, seed: int, bad: float) -> pa.RecordBatch:
+def _flights(rows: int, seed: int, bad: float) -> pa.RecordBatch:
     some = np.random.default_rng(seed)
     columns: dict[str, pa.Array] = {"event_id": _ids(rows, f"{seed}")}
     times = pa.array(np.full(rows, START_MS), pa.int64())
     columns["event_time"] = times.cast(pa.timestamp("ms", tz="UTC"))
-    for feature in mixed_spec("m").features:
+    for feature in flights_spec("m").features:
         columns[feature.name] = _column(feature, rows, some)
-    broken = np.array(columns["i0"].to_numpy(zero_copy_only=False))
+    broken = np.array(columns["hour"].to_numpy(zero_copy_only=False))
     broken[some.random(rows) < bad] = 9_999
-    columns["i0"] = pa.array(broken)
+    columns["hour"] = pa.array(broken)
     return pa.RecordBatch.from_pydict(columns)
 
 
@@ -153,8 +143,9 @@ def _column(feature: Feature, rows: int, some: np.random.Generator) -> pa.Array:
     if feature.type == "category":
         names: Sequence[str] = feature.categories
         return pa.array(np.array(names, object)[some.integers(len(names), size=rows)], mask=missing)
+    assert feature.min is not None
+    assert feature.max is not None
     if feature.type == "integer":
-        return pa.array(some.integers(5_000, size=rows), mask=missing)
-    if feature.type == "boolean":
-        return pa.array(some.random(rows) < 0.5, mask=missing)
-    return pa.array(some.uniform(-99, 99, rows), mask=missing)
+        whole = some.integers(int(feature.min), int(feature.max) + 1, size=rows)
+        return pa.array(whole, mask=missing)
+    return pa.array(some.uniform(feature.min, feature.max, rows), mask=missing)

@@ -101,7 +101,7 @@ async def _register(model: Fitted | None, bus: Bus) -> None:
     if model is not None:
         await ours.register(bus, MODEL, [model.path.read_bytes()])
     else:
-        registered = Registered(spec=feeds.mixed_spec(MODEL), revision=1, by="bench", at=0.0)
+        registered = Registered(spec=feeds.flights_spec(MODEL), revision=1, by="bench", at=0.0)
         await bus.specs.write(MODEL, registered, 0)
 
 

@@ -72,7 +72,7 @@ def stages(size: Size) -> list[Stage]:
         ),
         Stage(
             "validation",
-            "mixed types, categories, nulls",
+            "the flights of the demo: numbers, integers, categories, nulls",
             "",
             tuple(
                 _ours("validation", feed, _messages(rows, "rows.*.valid.*", "ROWS"))._replace(
