@@ -15,7 +15,9 @@ from driftloop.bus.control import Handlers
 from driftloop.bus.messages import Delivered, Outgoing, batch_message, derived_message
 from driftloop.bus.provision import Layout
 from driftloop.bus.publish import Conflict
+from driftloop.bus.pull import Pull
 from driftloop.bus.requests import Reply, Request
+from driftloop.bus.wire import Heard
 from driftloop.bus.work import Handler, Work
 from driftloop.contracts import subjects
 from driftloop.contracts.errors import (
@@ -199,6 +201,30 @@ async def test_a_bug_is_tried_again_to_the_limit_and_then_a_dead_letter(bus: Bus
         (dead,) = await read(bus, "DEAD", 1)
     assert attempts == [1, 2, 3]
     assert dead.headers[REASON] == "a bug"
+
+
+async def test_a_handler_is_not_called_for_a_heartbeat(bus: Bus) -> None:
+    groups: list[int] = []
+
+    async def handler(group: Sequence[Delivered]) -> Sequence[Outgoing]:
+        groups.append(len(group))
+        return []
+
+    heartbeats = asyncio.Event()
+    hears = Pull._heard
+
+    def heard(pull: Pull, messages: list[Heard]) -> None:
+        hears(pull, messages)
+        if b"100 Idle Heartbeat" in b"".join(one[2] for one in messages):
+            heartbeats.set()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Pull, "_heard", heard)
+        async with working(bus, handler):
+            await asyncio.wait_for(heartbeats.wait(), DEADLINE)
+            await bus.publish([message(1)])
+            await until(lambda: bool(groups), "the message is handled")
+    assert groups == [1]
 
 
 async def test_the_same_id_is_stored_once(bus: Bus) -> None:

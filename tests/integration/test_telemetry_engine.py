@@ -10,9 +10,10 @@ import uvloop
 
 from driftloop.contracts.errors import InvalidInput, Overloaded
 from driftloop.telemetry.buffer import Buffer
-from driftloop.telemetry.domain import rows
+from driftloop.telemetry.domain import rows, views
 from driftloop.telemetry.engine import Engine
 from driftloop.telemetry.settings import TelemetrySettings
+from tests.support.flows import rain_spec
 from tests.support.scored import scored_batch
 
 MODEL = "flights"
@@ -36,6 +37,14 @@ async def test_a_migration_is_applied_once(engine: Engine) -> None:
     await engine.open()
     applied = await engine.ask("SELECT count() AS n, max(version) AS v FROM schema_migrations")
     assert applied.to_pylist() == [{"n": 4, "v": 4}]
+
+
+async def test_views_that_are_up_to_date_are_told_after_a_restart(engine: Engine) -> None:
+    made = views.views(rain_spec())
+    for view in made:
+        await engine.command(view.statement)
+    await engine.open()
+    assert await engine.views() == {view.name: view.digest for view in made}
 
 
 async def test_a_value_clickhouse_refuses_costs_only_its_own_message(engine: Engine) -> None:

@@ -109,7 +109,7 @@ class Pull:
                     await self._arrived.wait()
             except TimeoutError:
                 return False
-        return True
+        return bool(self._ready)  # or it was a heartbeat
 
     async def take(self, most: int, most_bytes: int = MAX_BYTES) -> list[Pulled]:
         """Up to `most` messages that have arrived, and so many bytes or one message."""

@@ -77,6 +77,15 @@ class Engine:
         """Carry out a statement of ours; raises `Reject` if ClickHouse will not have it."""
         await self._run(lambda: self._command(statement))
 
+    async def views(self) -> dict[str, str]:
+        """The views there are, with their comments."""
+        listed = (
+            "SELECT name, comment FROM system.tables"
+            " WHERE database = currentDatabase() AND engine = 'View'"
+        )
+        rows = await self._run(lambda: self._use("writer", lambda c: c.query(listed).result_rows))
+        return {str(name): str(comment) for name, comment in rows}
+
     async def ask(self, sql: str) -> pa.Table:
         """The answer to somebody's question; raises `InvalidInput` with what is wrong with it."""
         return await self._run(lambda: self._ask(sql))

@@ -10,7 +10,7 @@ from driftloop.bus.bus import Bus
 from driftloop.contracts.errors import Reject, Retry
 from driftloop.runtime import metrics
 from driftloop.telemetry.buffer import Buffer
-from driftloop.telemetry.domain.views import view_statements
+from driftloop.telemetry.domain.views import views
 from driftloop.telemetry.engine import Engine
 from driftloop.telemetry.settings import TelemetrySettings
 
@@ -20,6 +20,8 @@ REACHABLE = metrics.gauge("telemetry_clickhouse_up", "Whether ClickHouse answers
 
 AGAIN_SECONDS: Final = 1.0
 PING_SECONDS: Final = 5.0
+ASK_SECONDS: Final = 2.0
+"""How long a question waits for ClickHouse, and for the views of the models."""
 
 
 class Store:
@@ -37,7 +39,8 @@ class Store:
         )
         self._up = asyncio.Event()
         self._reason = "has not been opened yet"
-        self._views_due = False
+        self._viewed = asyncio.Event()
+        self._views: dict[str, str] = {}
 
     def problem(self) -> str:
         """Why rows cannot be kept now, or an empty text."""
@@ -76,7 +79,11 @@ class Store:
 
     async def ask(self, sql: str, most: int) -> pa.Table:
         """The first `most` rows of an answer, over everything received so far."""
-        await self.available(2.0)
+        await self.available(ASK_SECONDS)
+        if not self._viewed.is_set():
+            await _first(ASK_SECONDS, self._viewed, self._bus.stopping)
+        if not self._viewed.is_set():
+            raise Retry("the views of the models are being made", delay=2.0)
         if not await self.buffer.flush():
             raise Retry("what was received could not be inserted yet", delay=2.0)
         answer = await self.engine.ask(sql)
@@ -94,15 +101,16 @@ class Store:
 
     async def _open(self) -> None:
         await self.engine.open()
-        self._views_due = True
-        await self._make_due_views()
+        self._views = await self.engine.views()
+        self._viewed.clear()
         self._up.set()
         REACHABLE.set(1)
         log.info("%s: open", self.engine.place)
+        await self._make_due_views()
 
     async def _make_due_views(self) -> None:
         """Make the views of all models; later, if NATS does not say now which there are."""
-        if not self._views_due:
+        if self._viewed.is_set():
             return
         try:
             for model in await self._bus.specs.keys():
@@ -110,13 +118,16 @@ class Store:
                     await self._make_views(model)
                 except Reject as error:
                     log.warning("views of %s: %s", model, error)
-            self._views_due = False
+            self._viewed.set()
         except Exception as error:
             log.warning("views: %s, trying again", error or type(error).__name__)
 
     async def _make_views(self, model: str) -> None:
-        for statement in view_statements((await self._bus.spec(model)).spec):
-            await self.engine.command(statement)
+        """Make those of one model that are not there as its spec is now."""
+        for view in views((await self._bus.spec(model)).spec):
+            if self._views.get(view.name) != view.digest:
+                await self.engine.command(view.statement)
+                self._views[view.name] = view.digest
 
 
 async def _first(seconds: float, *events: asyncio.Event) -> None:

@@ -1,9 +1,10 @@
 """A model's views name its features, and give way to them."""
 
+import msgspec
 import pytest
 
 from driftloop.modelspec.spec import Feature, Spec, Target
-from driftloop.telemetry.domain.views import identifier, text, view_statements
+from driftloop.telemetry.domain.views import identifier, text, views
 
 SPEC = Spec(
     name="flights",
@@ -15,6 +16,19 @@ SPEC = Spec(
         Feature(name="key"),
     ),
 )
+
+
+def view_statements(spec: Spec) -> list[str]:
+    return [view.statement for view in views(spec)]
+
+
+def test_a_view_is_told_from_that_of_another_spec_by_its_comment() -> None:
+    first, _ = views(SPEC)
+    assert first.name == "flights_scored"
+    assert first.statement.endswith(f"COMMENT '{first.digest}'")
+    assert views(SPEC)[0].digest == first.digest
+    other = msgspec.structs.replace(SPEC, features=SPEC.features[:2])
+    assert views(other)[0].digest != first.digest
 
 
 def test_a_view_is_made_of_scored_rows_and_one_of_outcomes() -> None:

@@ -1,7 +1,8 @@
 """A model's views, `<model>_scored` and `<model>_outcomes`: the columns of its spec by name."""
 
+import hashlib
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from driftloop.modelspec.spec import Feature, Spec
 
@@ -9,9 +10,25 @@ SUFFIXES: Final = {"scored": "_scored", "outcomes": "_outcomes"}
 UNSEEN: Final = "(unseen)"
 
 
-def view_statements(spec: Spec) -> list[str]:
-    """The statements that make, or make anew, the views of a model."""
-    return [_view(spec, table, suffix) for table, suffix in SUFFIXES.items()]
+class View(NamedTuple):
+    """A view: the statement that makes it, or makes it anew, and what tells it from another.
+
+    `digest` is the view's comment, so that those that are up to date can be told without a try.
+    """
+
+    name: str
+    digest: str
+    statement: str
+
+
+def views(spec: Spec) -> list[View]:
+    """The views of a model."""
+    made = []
+    for table, suffix in SUFFIXES.items():
+        statement = _view(spec, table, suffix)
+        digest = hashlib.sha256(statement.encode()).hexdigest()[:16]
+        made.append(View(spec.name + suffix, digest, f"{statement}\nCOMMENT {text(digest)}"))
+    return made
 
 
 def identifier(name: str) -> str:
