@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 from driftloop.bus.bus import Bus
-from driftloop.bus.follow import Follow
 from driftloop.bus.messages import Delivered, event_message
 from driftloop.bus.ownership import Term
 from driftloop.contracts import subjects
@@ -24,6 +23,7 @@ from driftloop.contracts.names import run_id
 from driftloop.contracts.state import ModelState
 from driftloop.contracts.stats import DriftScore
 from driftloop.drift.domain.monitor import Monitor
+from driftloop.drift.feed import Feed
 from driftloop.drift.settings import DriftSettings
 from driftloop.runtime import metrics
 from driftloop.runtime.keyed import KeyedTasks, Start, Wanted
@@ -76,16 +76,25 @@ class Drift:
 
     def __init__(self, bus: Bus, settings: DriftSettings) -> None:
         self._bus = bus
-        self._settings = settings
+        self.score_seconds = settings.score_seconds
         self._tasks = KeyedTasks(bus, nudge="events.*.model.*", look_seconds=LOOK_SECONDS)
         self._watches: dict[str, Watch] = {}
+        self._changes = bus.models.changes()
+        self._champions: dict[str, ModelState] = {}
+        self._feeds = {
+            "SCORED": Feed(bus, "SCORED", "scored.*.*"),
+            "OUTCOMES": Feed(bus, "OUTCOMES", "outcomes.*.*"),
+        }
         self._turn = asyncio.Lock()
         """One message at a time, with a pause before each: leases are renewed in time, however
         much there is to read."""
 
     async def run(self) -> None:
         """Watch until the service stops."""
-        await self._tasks.run(self._wanted)
+        async with asyncio.TaskGroup() as tasks:
+            for feed in self._feeds.values():
+                tasks.create_task(feed.run())
+            tasks.create_task(self._tasks.run(self._wanted))
 
     async def own(self, term: Term) -> None:
         """Watch the models of a partition as long as it is owned."""
@@ -98,12 +107,15 @@ class Drift:
                 await watch.end()
 
     async def _wanted(self) -> Wanted:
+        for model, state in (await self._changes.next()).items():
+            self._champions.pop(model, None)
+            if state is not None and state.champion:
+                self._champions[model] = state
         wanted: dict[Hashable, Start] = {}
         watches = list(self._watches.values())
-        for model in await self._bus.models.keys() if watches else ():
+        for model, state in self._champions.items():
             watch = next((w for w in watches if w.term.has(model)), None)
-            state = await self._bus.models.get(model) if watch is not None else None
-            if watch is not None and state is not None and state.champion:
+            if watch is not None:
                 key = (watch.term.id, model, state.champion, state.champion_since_scored)
                 wanted[key] = partial(self._within, watch, state)
         for watch in watches:
@@ -133,27 +145,39 @@ class Drift:
                 ("SCORED", subjects.scored(model), state.champion_since_scored),
                 ("OUTCOMES", subjects.outcomes(model), state.champion_since_outcomes),
             ):
-                follow = self._bus.follow(stream, (subject,), start)
-                tasks.create_task(self._follow(monitor, stream, follow, over, last[stream]))
+                handle = _Handle(self, monitor, stream, last[stream])
+                tasks.create_task(self._read(stream, subject, start, handle, over))
 
-    async def _follow(
-        self, monitor: Monitor, stream: str, follow: Follow, over: asyncio.Event, last: Said
+    async def _read(
+        self, stream: str, subject: str, start: int, handle: "_Handle", over: asyncio.Event
     ) -> None:
-        scored_at = 0.0
         try:
-            async for group in follow.groups(over):
-                for message in group:
-                    async with self._turn:
-                        await asyncio.sleep(0)
-                        found = _unsaid(_look(monitor, stream, message), message.seq, last.event)
-                    ROWS.labels(message.model, stream).inc(int(message.headers.get("dl-rows", "0")))
-                    await self._say(message, found, last)
-                if time.monotonic() - scored_at > self._settings.score_seconds:
-                    scored_at = time.monotonic()
-                    await self._scores(monitor, stream, group[-1])
+            await self._feeds[stream].read(subject, start, handle.message, over)
         finally:
             over.set()  # where one ends, both do
-            await follow.close()
+
+    async def look(self, monitor: Monitor, stream: str, message: Delivered, last: Said) -> None:
+        """Feed a message into a monitor, and say what it found."""
+        async with self._turn:
+            await asyncio.sleep(0)
+            found = _unsaid(_look(monitor, stream, message), message.seq, last.event)
+        ROWS.labels(message.model, stream).inc(int(message.headers.get("dl-rows", "0")))
+        await self._say(message, found, last)
+
+    async def scores(self, monitor: Monitor, stream: str, at: Delivered) -> None:
+        """Say where the detectors stand."""
+        for detector in monitor.detectors():
+            if (detector.name == "loss") == (stream == "OUTCOMES"):
+                await self._bus.stat(
+                    DriftScore(
+                        about=at.model,
+                        detector=detector.name,
+                        mean=detector.mean,
+                        rows=detector.rows,
+                        seq=at.seq,
+                        data_time=0,
+                    )
+                )
 
     async def _say(self, message: Delivered, found: Iterable[Found], last: Said) -> None:
         """Say alarms; raises `Conflict` when another owner has said one meanwhile."""
@@ -174,19 +198,22 @@ class Drift:
         known = event if isinstance(event, DriftDetected | PerformanceDegraded) else None
         return Said(known, last.seq if last is not None else 0)
 
-    async def _scores(self, monitor: Monitor, stream: str, at: Delivered) -> None:
-        for detector in monitor.detectors():
-            if (detector.name == "loss") == (stream == "OUTCOMES"):
-                await self._bus.stat(
-                    DriftScore(
-                        about=at.model,
-                        detector=detector.name,
-                        mean=detector.mean,
-                        rows=detector.rows,
-                        seq=at.seq,
-                        data_time=0,
-                    )
-                )
+
+class _Handle:
+    """What is done with each message of one stream for one monitor."""
+
+    def __init__(self, drift: Drift, monitor: Monitor, stream: str, last: Said) -> None:
+        self._drift = drift
+        self._monitor = monitor
+        self._stream = stream
+        self._last = last
+        self._scored_at = 0.0
+
+    async def message(self, message: Delivered) -> None:
+        await self._drift.look(self._monitor, self._stream, message, self._last)
+        if time.monotonic() - self._scored_at > self._drift.score_seconds:
+            self._scored_at = time.monotonic()
+            await self._drift.scores(self._monitor, self._stream, message)
 
 
 def _look(monitor: Monitor, stream: str, message: Delivered) -> list[Found]:
