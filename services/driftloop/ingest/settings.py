@@ -14,8 +14,9 @@ class IngestSettings(Shared, frozen=True, kw_only=True):
     """Largest body of a request, in bytes."""
     max_rows: Annotated[int, Meta(ge=1)] = 500_000
     """Most rows or labels in one request."""
-    batch_rows: Annotated[int, Meta(ge=1)] = 8192
-    """Most rows in one batch of the log; a larger request becomes several."""
+    batch_rows: Annotated[int, Meta(ge=1)] = 2048
+    """Most rows in one batch of the log; a larger request becomes several. Larger batches hold up
+    what comes beside them for longer."""
     batch_bytes: Annotated[int, Meta(ge=1024, le=7 << 20)] = 4 << 20
     """Most bytes of columns in one batch of the log."""
     held_bytes: Annotated[int, Meta(ge=1024)] = 64 << 20
