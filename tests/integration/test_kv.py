@@ -46,6 +46,16 @@ async def test_changes_are_all_values_first_and_then_what_changed(bus: Bus) -> N
     assert late == {"b": state("b", 3), "c": state("c")}
 
 
+async def test_a_bucket_is_never_taken_for_empty(bus: Bus) -> None:
+    """However many read it at once while its values are delivered."""
+    for at in range(20):
+        await write(bus, f"m{at}")
+    names = {f"m{at}" for at in range(20)}
+    for _ in range(5):
+        readers = [bus.models.changes().next() for _ in range(10)]
+        assert [set(found) for found in await asyncio.gather(*readers)] == [names] * 10
+
+
 async def test_many_changes_at_once_are_read_as_a_whole_and_none_is_told_twice(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:

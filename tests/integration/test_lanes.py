@@ -80,6 +80,25 @@ async def test_a_model_that_is_far_ahead_leaves_the_live_lane_and_comes_back(
             await eventually(checked, "validation keeps rows in their lanes")
 
 
+async def test_rows_keep_their_order_when_their_model_changes_lanes(
+    bus: Bus, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "LOOK_SECONDS", 0.2)  # so that the model seems far ahead at once
+    async with running(VALIDATION, nats_server.url), ingest(bus, nats_server.url) as http:
+        for number in range(60):
+            assert await send(http, "flood", number) == 202
+
+        async def all_valid() -> bool:
+            return len(await held(bus, "ROWS", valid)) == 60
+
+        valid = subjects.rows("flood", "valid", "*")
+        await eventually(all_valid, "all are valid")
+        found = await held(bus, "ROWS", valid)
+        assert {subjects.lane_of(message.subject) for message in found} == {LIVE, BACKLOG}
+        ids = [row for m in found for row in m.batch().column("event_id").to_pylist()]
+        assert ids == [f"e{at}" for at in range(60 * ROWS)]
+
+
 async def test_only_the_model_that_floods_is_refused(bus: Bus, nats_server: NatsServer) -> None:
     async with ingest(bus, nats_server.url, max_lag=3) as http:
         for lane, durable in lanes.CONSUMERS.items():  # as validation makes them, but nobody works

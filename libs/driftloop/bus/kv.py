@@ -16,12 +16,13 @@ from nats.js.errors import (
     APIError,
     KeyNotFoundError,
     KeyWrongLastSequenceError,
-    NoKeysError,
     NotFoundError,
 )
 from nats.js.kv import KV_DEL, KV_OP, KV_PURGE, KeyValue
 
 from driftloop.bus.connection import Connection
+from driftloop.bus.messages import Delivered
+from driftloop.bus.newest import newest
 from driftloop.bus.publish import WRONG_LAST_SEQUENCE, Conflict
 from driftloop.bus.retry import transient
 from driftloop.contracts.errors import Retry
@@ -130,11 +131,8 @@ class Bucket(Generic[T]):
         await self._look(0.0)
         if self._keys is None:
             with transient(self._name):
-                kv = await self.bucket()
-                try:
-                    self._keys = set(await kv.keys())
-                except NoKeysError:
-                    self._keys = set()
+                found = await self.newest(headers_only=True)
+            self._keys = {key for key, message in found if not gone(message)}
         return sorted(self._keys)
 
     async def known(self) -> list[str]:
@@ -188,6 +186,14 @@ class Bucket(Generic[T]):
                     return
             seq = int(message.seq or last)
             yield (message.subject or "").removeprefix(prefix), message
+
+    async def newest(self, *, headers_only: bool = False) -> list[tuple[str, Delivered]]:
+        """The last thing written under each key, removals included."""
+        prefix = f"$KV.{self._name}."
+        found = await newest(
+            self._connection, self._stream, f"{prefix}>", headers_only=headers_only
+        )
+        return [(message.subject.removeprefix(prefix), message) for message in found]
 
     async def bucket(self) -> KeyValue:
         """The client's own view of the bucket."""
@@ -257,16 +263,11 @@ class Changes(Generic[T]):
 
     async def _read_all(self, into: dict[str, tuple[bytes | None, int]]) -> None:
         with transient(self._bucket.name):
-            watcher = await (await self._bucket.bucket()).watchall(ignore_deletes=True)
-            try:
-                async for entry in watcher:
-                    if entry is None:
-                        return
-                    into[entry.key] = entry.value or b"", int(entry.revision or 0)
-            finally:
-                await watcher.stop()  # type: ignore[no-untyped-call]  # nats-py gives it no types
+            for key, message in await self._bucket.newest():
+                if not gone(message):
+                    into[key] = message.payload, message.seq
 
 
-def gone(message: RawStreamMsg) -> bool:
+def gone(message: RawStreamMsg | Delivered) -> bool:
     """Whether a message of the log beneath a bucket removes its key."""
     return (message.headers or {}).get(KV_OP) in (KV_DEL, KV_PURGE)

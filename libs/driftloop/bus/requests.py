@@ -142,7 +142,7 @@ class _Door:
             if not self._busy[subject]:
                 del self._busy[subject]
             self._running.discard(asyncio.current_task())
-            self._fill()
+        self._fill()  # not when this was cancelled: then all of it ends
 
     async def _line(self, to: bytes, asked: Request) -> bytes:
         """The answer to a request, as it goes over the line."""

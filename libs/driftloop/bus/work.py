@@ -76,12 +76,27 @@ async def _run_beside(
     connection: Connection, work: Work, stopping: asyncio.Event, order: Precedence
 ) -> None:
     """Over a line of its own, where its messages do not stand before those of the first work."""
-    own = Connection(connection.url, f"{connection.service}-{work.durable}")
-    await own.open()
+    own = await _another(connection, work.durable, stopping)
     try:
-        await _run_work(own, work, stopping, order, first=False)
+        if not stopping.is_set():
+            await _run_work(own, work, stopping, order, first=False)
     finally:
         await own.close()
+
+
+async def _another(connection: Connection, name: str, stopping: asyncio.Event) -> Connection:
+    """A second connection to the same server, as soon as it answers."""
+    while True:
+        made = Connection(connection.url, f"{connection.service}-{name}")
+        try:
+            await made.open()
+        except ConnectionError as error:
+            log.warning("%s: %s", name, error)
+            await asyncio.sleep(0.5)
+            if stopping.is_set():
+                return made
+        else:
+            return made
 
 
 async def _run_work(

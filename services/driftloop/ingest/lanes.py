@@ -37,6 +37,8 @@ LOOK_SECONDS: Final = 0.01
 """How far validation is, is asked for at most so often."""
 STUCK_SECONDS: Final = 1.0
 """Acknowledgements may stand still so long: one message that has to wait holds the rest up."""
+SETTLE_SECONDS: Final = 0.5
+"""A model that leaves waits so long for its rows in the live lane: they keep their order."""
 CALM_SECONDS: Final = 1.0
 """A model comes back after it has sent no more than its allowance for so long."""
 
@@ -54,7 +56,8 @@ class Front:
         self._bus = bus
         self._lane = lane
         self._acknowledged = 0
-        self._looked = self._moved = -STUCK_SECONDS
+        self._looked = -LOOK_SECONDS
+        self._waits_since: float | None = None
         self._looking = asyncio.Lock()
 
     async def look(self) -> None:
@@ -71,8 +74,10 @@ class Front:
 
     def _take(self, reached: Reached, now: float) -> None:
         if reached.acknowledged != self._acknowledged or reached.acknowledged == reached.delivered:
-            self._acknowledged, self._moved = reached.acknowledged, now
-        stuck = now - self._moved >= STUCK_SECONDS
+            self._acknowledged, self._waits_since = reached.acknowledged, None
+        elif self._waits_since is None:
+            self._waits_since = now
+        stuck = self._waits_since is not None and now - self._waits_since >= STUCK_SECONDS
         self.handled = max(self.handled, reached.delivered if stuck else reached.acknowledged)
         self.behind = reached.behind
         LAG.labels(NAMES[self._lane]).set(self.behind)
@@ -112,8 +117,8 @@ class Lanes:
     """The lanes of all models.
 
     `allowance` is how many rows ahead of validation a model may be in the live lane, `most` how
-    many messages validation may be behind in a lane before more are refused. A model comes back
-    from the backlog when all its rows there are handled, so its rows keep their order.
+    many messages validation may be behind in a lane before more are refused. A model changes lanes
+    when all its rows in the one it leaves are handled, so its rows keep their order.
     """
 
     def __init__(self, bus: Bus, allowance: int, most: int) -> None:
@@ -148,6 +153,7 @@ class Lanes:
                 await front.look()
                 sender.handled(front.handled)
             if sender.ahead + rows > self._allowance and sender.lane == LIVE:
+                await self._settled(sender, front)
                 sender.lane = BACKLOG
                 FLOODS.labels(model).inc()
         elif calm:
@@ -155,7 +161,17 @@ class Lanes:
             sender.handled(front.handled)
             if not sender.ahead:
                 sender.lane = LIVE
+        self._senders[model] = sender  # it may have been forgotten during a look
         return sender.lane
+
+    async def _settled(self, sender: Sender, front: Front) -> None:
+        """Wait until the rows of a model that is to leave are handled, if that is soon."""
+        for _ in range(round(SETTLE_SECONDS / LOOK_SECONDS)):
+            if not sender.ahead:
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+            await front.look()
+            sender.handled(front.handled)
 
     async def sent(
         self, model: str, lane: Lane, sent: Iterable[tuple[int, int]], took: float
