@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
 
 import pyarrow as pa
 import pytest
@@ -37,10 +38,18 @@ class Heard:
             raise ValueError("a bug")
 
 
-async def test_each_model_is_read_once_and_in_order_whenever_it_joins(bus: Bus) -> None:
+@pytest.fixture
+async def feed(bus: Bus) -> AsyncIterator[Feed]:
+    """A feed of SCORED that runs."""
+    made = Feed(bus, "SCORED", "scored.*.*")
+    running = asyncio.create_task(made.run())
+    yield made
+    bus.stopping.set()
+    await running
+
+
+async def test_each_model_is_read_once_and_in_order_whenever_it_joins(bus: Bus, feed: Feed) -> None:
     """Rows are written meanwhile, and there are few consumers."""
-    feed = Feed(bus, "SCORED", "scored.*.*")
-    running = asyncio.create_task(feed.run())
     draw = random.Random(7)
     order = [(number, name) for number in range(EACH) for name in NAMES]
     heard: dict[str, Heard] = {}
@@ -82,14 +91,9 @@ async def test_each_model_is_read_once_and_in_order_whenever_it_joins(bus: Bus) 
     await eventually(again_there, "it is read again")
     again.over.set()
     await again.task
-    bus.stopping.set()
-    await running
-    bus.stopping.clear()
 
 
-async def test_a_model_whose_handling_fails_ends_alone(bus: Bus) -> None:
-    feed = Feed(bus, "SCORED", "scored.*.*")
-    running = asyncio.create_task(feed.run())
+async def test_a_model_whose_handling_fails_ends_alone(bus: Bus, feed: Feed) -> None:
     bad, good = Heard(feed, "m1", 1), Heard(feed, "m2", 1)
     await bus.publish([message("m1", 0), message("m2", 0)])
 
@@ -107,6 +111,3 @@ async def test_a_model_whose_handling_fails_ends_alone(bus: Bus) -> None:
     await eventually(goes_on, "the other one goes on")
     good.over.set()
     await good.task
-    bus.stopping.set()
-    await running
-    bus.stopping.clear()

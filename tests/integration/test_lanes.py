@@ -101,7 +101,7 @@ async def test_rows_keep_their_order_when_their_model_changes_lanes(
 
 async def test_only_the_model_that_floods_is_refused(bus: Bus, nats_server: NatsServer) -> None:
     async with ingest(bus, nats_server.url, max_lag=3) as http:
-        for lane, durable in lanes.CONSUMERS.items():  # as validation makes them, but nobody works
+        for lane, durable in subjects.CHECKS.items():  # as validation makes them, but nobody works
             await bus.connection.js.add_consumer(
                 "ROWS",
                 durable_name=durable,

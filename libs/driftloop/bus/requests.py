@@ -92,7 +92,7 @@ class _Door:
         self._refused = refused
         self._queue = Queue()
         self._busy: dict[bytes, int] = {}
-        self._running: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def heard(self, requests: list[Heard]) -> None:
         """Take in requests; one without a place for its answer is left alone."""
@@ -104,7 +104,7 @@ class _Door:
 
     def _fill(self) -> None:
         """Begin with as many as may be, and refuse what is too much."""
-        while len(self._running) < AT_ONCE:
+        while sum(self._busy.values()) < AT_ONCE:
             self._refuse()
             request = self._queue.take(self._busy, AT_ONCE // 2)
             if request is None:
@@ -128,8 +128,8 @@ class _Door:
             self._keep(asyncio.create_task(self._write(lines)))
 
     def _keep(self, task: asyncio.Task[None]) -> None:
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, request: Heard) -> None:
         subject, to, block, payload = request
@@ -141,7 +141,6 @@ class _Door:
             self._busy[subject] -= 1
             if not self._busy[subject]:
                 del self._busy[subject]
-            self._running.discard(asyncio.current_task())
         self._fill()  # not when this was cancelled: then all of it ends
 
     async def _line(self, to: bytes, asked: Request) -> bytes:

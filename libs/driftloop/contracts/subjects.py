@@ -16,6 +16,9 @@ LIVE: Final[Lane] = "0"
 BACKLOG: Final[Lane] = "1"
 """Rows of models that send faster than their rows are handled: they wait for each other only."""
 LANES: Final[tuple[Lane, ...]] = (LIVE, BACKLOG)
+CHECKS: Final[dict[Lane, str]] = {LIVE: "validation-rows", BACKLOG: "validation-backlog"}
+"""The durable consumers of received rows: validation works by them, and how far they are says
+whose rows wait."""
 
 
 class Stream(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,17 +30,6 @@ class Quarantined(msgspec.Struct, kw_only=True):
             self.reasons[reason] += 1
 
 
-async def left(bus: "Bus", model: str, start: int) -> bool:
-    """Whether validation has not looked at all messages received from `start` on."""
-    for lane in subjects.LANES:
-        received = await bus.log.last("ROWS", subjects.rows(model, "received", lane))
-        if received is None or received.seq < start:
-            continue
-        if await checked(bus, model, lane, start) < received.seq:
-            return True
-    return False
-
-
 async def checked(bus: "Bus", model: str, lane: subjects.Lane, start: int) -> int:
     """The newest received message, from `start` on, that validation has looked at; 0 for none."""
     states: tuple[subjects.RowState, ...] = ("valid", "quarantined")
@@ -52,19 +41,26 @@ async def checked(bus: "Bus", model: str, lane: subjects.Lane, start: int) -> in
 async def watch(bus: "Bus", model: str, start: int) -> Quarantined:
     """Rows quarantined from sequence `start` of ROWS on, once validation is through."""
     found = Quarantined()
+    received: dict[subjects.Lane, int] = {}
+    for lane in subjects.LANES:
+        newest = await bus.log.last("ROWS", subjects.rows(model, "received", lane))
+        if newest is not None and newest.seq >= start:
+            received[lane] = newest.seq
+    if not received:
+        return found
     follow = bus.follow("ROWS", (subjects.rows(model, "quarantined", "*"),), start)
-    moved, so_far = time.monotonic(), -1
+    moved, so_far = time.monotonic(), dict.fromkeys(received, 0)
     while True:
-        at = sum([await checked(bus, model, lane, start) for lane in subjects.LANES])
+        at = {lane: await checked(bus, model, lane, start) for lane in received}
         if at != so_far:
             moved, so_far = time.monotonic(), at
-        some_left = await left(bus, model, start)
         group = await follow.read(timeout=0.2)
         for message in group:
             for reason in message.batch().column("reason").to_pylist():
                 found.add(reason)
+        through = all(at[lane] >= last for lane, last in received.items())
         silent = time.monotonic() - moved > CHECK_SECONDS
-        if not group and (not some_left or silent):
-            found.all_checked = not some_left
+        if not group and (through or silent):
+            found.all_checked = through
             await follow.close()
             return found

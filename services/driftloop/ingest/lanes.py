@@ -15,7 +15,7 @@ from typing import Final
 from driftloop.bus.bus import Bus
 from driftloop.bus.log import Reached
 from driftloop.contracts.errors import Overloaded
-from driftloop.contracts.subjects import BACKLOG, LIVE, Lane
+from driftloop.contracts.subjects import BACKLOG, CHECKS, LANES, LIVE, Lane
 from driftloop.ingest.pace import Pace
 from driftloop.runtime import metrics
 
@@ -31,7 +31,6 @@ WAITED: Final = metrics.counter(
     "ingest_paced_seconds", "Seconds a flood was made to wait for the live lane", ["model"]
 )
 
-CONSUMERS: Final[dict[Lane, str]] = {LIVE: "validation-rows", BACKLOG: "validation-backlog"}
 NAMES: Final[dict[Lane, str]] = {LIVE: "live", BACKLOG: "backlog"}
 LOOK_SECONDS: Final = 0.01
 """How far validation is, is asked for at most so often."""
@@ -68,9 +67,9 @@ class Front:
                 return
             self._looked = now
             try:
-                self._take(await self._bus.log.reached("ROWS", CONSUMERS[self._lane]), now)
+                self._take(await self._bus.log.reached("ROWS", CHECKS[self._lane]), now)
             except Exception as error:  # the broker is away for a while
-                log.warning("lag of %s: %s", CONSUMERS[self._lane], error)
+                log.warning("lag of %s: %s", CHECKS[self._lane], error)
 
     def _take(self, reached: Reached, now: float) -> None:
         if reached.acknowledged != self._acknowledged or reached.acknowledged == reached.delivered:
@@ -125,7 +124,7 @@ class Lanes:
         self._bus = bus
         self._allowance = allowance
         self._most = most
-        self._fronts: dict[Lane, Front] = {lane: Front(bus, lane) for lane in CONSUMERS}
+        self._fronts: dict[Lane, Front] = {lane: Front(bus, lane) for lane in LANES}
         self._senders: dict[str, Sender] = {}
         self._pace = Pace()
 

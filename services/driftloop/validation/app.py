@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from driftloop.bus.bus import Bus
 from driftloop.bus.work import Work
 from driftloop.contracts.events import CandidateTrained
-from driftloop.contracts.subjects import BACKLOG, LIVE
+from driftloop.contracts.subjects import CHECKS
 from driftloop.runtime.service import Service, Wired
 from driftloop.validation.handlers import RowChecks
 from driftloop.validation.live import LiveGates
@@ -25,7 +25,7 @@ async def wire(settings: ValidationSettings, bus: Bus) -> Wired:
 
 def _received(checks: RowChecks, group: int) -> Iterator[Work]:
     """Rows as they were received, the live lane first."""
-    for lane, durable in ((LIVE, "validation-rows"), (BACKLOG, "validation-backlog")):
+    for lane, durable in CHECKS.items():
         yield Work(
             stream="ROWS",
             subjects=(f"rows.*.received.{lane}",),
