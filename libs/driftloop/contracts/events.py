@@ -6,8 +6,11 @@ time of the newest row seen, ms since 1970 UTC): a replay at any speed makes the
 
 from typing import ClassVar, Literal
 
-import msgspec
-
+from driftloop.contracts.alarms import Alarm as Alarm
+from driftloop.contracts.alarms import DriftDetected as DriftDetected
+from driftloop.contracts.alarms import PerformanceDegraded as PerformanceDegraded
+from driftloop.contracts.event import Event as Event
+from driftloop.contracts.event import RunEvent as RunEvent
 from driftloop.contracts.manifest import Dataset as Dataset
 from driftloop.contracts.manifest import Gate as Gate
 from driftloop.contracts.manifest import Manifest as Manifest
@@ -16,32 +19,6 @@ Trigger = Literal["bootstrap", "drift", "degraded", "schedule", "new_data", "ope
 Verdict = Literal["promoted", "rejected", "rolled_back", "failed", "superseded"]
 Role = Literal["challenger", "probation"]
 LiveVerdict = Literal["better", "worse", "undecided"]
-
-
-class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
-    """A fact about one model."""
-
-    kind: ClassVar[str]
-    model: str
-    data_time: int = 0
-
-    def key(self) -> str:
-        """The business key: the same fact has the same key, however often it is said."""
-        raise NotImplementedError
-
-    def event_id(self) -> str:
-        """CloudEvents id and de-duplication id."""
-        return f"{self.kind}:{self.model}:{self.key()}"
-
-
-class RunEvent(Event, frozen=True, kw_only=True):
-    """A fact about one run of the loop."""
-
-    run: str
-
-    def key(self) -> str:
-        """Each of these happens at most once a run."""
-        return self.run
 
 
 class SpecRegistered(Event, frozen=True, kw_only=True, tag="spec.registered"):
@@ -66,40 +43,6 @@ class DataAccumulated(Event, frozen=True, kw_only=True, tag="data.accumulated"):
     def key(self) -> str:
         """One a mark."""
         return str(self.rows)
-
-
-class Alarm(Event, frozen=True, kw_only=True):
-    """A detector fired: on which stream position, how strong, and since when it thinks so."""
-
-    stream: str
-    seq: int
-    row: int
-    detector: str
-    before: float
-    after: float
-    strength: float
-    since_time: int
-    rows_since: int
-
-    def key(self) -> str:
-        """One a detector and row of the log."""
-        return f"{self.detector}:{self.stream}:{self.seq}:{self.row}"
-
-
-class DriftDetected(Alarm, frozen=True, kw_only=True, tag="drift.detected"):
-    """Features or predictions no longer look as they did. Owner: drift."""
-
-    kind: ClassVar[str] = "drift.detected"
-    shift: Literal["covariate", "missing", "prediction"]
-    feature: str = ""
-
-
-class PerformanceDegraded(Alarm, frozen=True, kw_only=True, tag="performance.degraded"):
-    """The live model's loss on labelled rows went up. Owner: drift."""
-
-    kind: ClassVar[str] = "performance.degraded"
-    loss: str
-    version: int
 
 
 class ScheduleDue(Event, frozen=True, kw_only=True, tag="schedule.due"):

@@ -24,11 +24,13 @@ def _value(field: str, hint: Any) -> Any:
         return _DATASET
     if field == "manifest":
         return manifest(1, b"onnx")
-    if field == "gates":
+    if field in ("gates", "parts", "summaries"):
         return ()
     literal = get_args(hint)
     if literal:
         return literal[0]
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return hint()
     return {str: "flights", int: 7, float: 0.5}[hint]
 
 

@@ -5,10 +5,17 @@ from collections.abc import Iterator
 import msgspec
 
 from driftloop.cli.reference.source import code, fields, summary, table
-from driftloop.contracts import events
+from driftloop.contracts import alarms, events
 from driftloop.contracts.codec import EVENT_TYPES
 
-PARTS: tuple[type[msgspec.Struct], ...] = (events.Dataset, events.Gate, events.Manifest)
+PARTS: tuple[type[msgspec.Struct], ...] = (
+    alarms.Part,
+    alarms.Summary,
+    alarms.Loss,
+    events.Dataset,
+    events.Gate,
+    events.Manifest,
+)
 
 
 def page() -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Measures what the page about evidence says: errors, power, false alarms, delays, estimates."""
