@@ -6,9 +6,9 @@ import msgspec
 
 from driftloop.contracts.event import Event
 
-Shift = Literal["covariate", "missing", "unseen", "prediction", "label"]
+Shift = Literal["covariate", "missing", "unseen", "prediction"]
 """Covariate shift, of values; of the missing rate; of categories the spec does not know; prior
-shift, of the answers or of the labels."""
+shift of the answers."""
 Harm = Literal["moved", "unmoved", "unknown"]
 """Whether the loss of the labelled rows since the change differs from that before."""
 
@@ -87,7 +87,7 @@ class Alarm(Event, frozen=True, kw_only=True):
 
 
 class DriftDetected(Alarm, frozen=True, kw_only=True, tag="drift.detected"):
-    """Features, predictions or labels no longer look as they did. Owner: drift."""
+    """Features or predictions no longer look as they did. Owner: drift."""
 
     kind: ClassVar[str] = "drift.detected"
     shift: Shift
@@ -100,3 +100,9 @@ class PerformanceDegraded(Alarm, frozen=True, kw_only=True, tag="performance.deg
     kind: ClassVar[str] = "performance.degraded"
     loss: str
     version: int
+
+
+class LabelsShifted(Alarm, frozen=True, kw_only=True, tag="labels.shifted"):
+    """Prior shift: the labels are no longer distributed as they were. Owner: drift."""
+
+    kind: ClassVar[str] = "labels.shifted"

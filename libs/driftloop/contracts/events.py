@@ -8,17 +8,20 @@ from typing import ClassVar, Literal
 
 from driftloop.contracts.alarms import Alarm as Alarm
 from driftloop.contracts.alarms import DriftDetected as DriftDetected
+from driftloop.contracts.alarms import LabelsShifted as LabelsShifted
 from driftloop.contracts.alarms import PerformanceDegraded as PerformanceDegraded
 from driftloop.contracts.event import Event as Event
 from driftloop.contracts.event import RunEvent as RunEvent
 from driftloop.contracts.manifest import Dataset as Dataset
 from driftloop.contracts.manifest import Gate as Gate
 from driftloop.contracts.manifest import Manifest as Manifest
+from driftloop.contracts.manifest import Window as Window
 
 Trigger = Literal["bootstrap", "drift", "degraded", "schedule", "new_data", "operator"]
 Verdict = Literal["promoted", "rejected", "rolled_back", "failed", "superseded"]
 Role = Literal["challenger", "probation"]
 LiveVerdict = Literal["better", "worse", "undecided"]
+Rule = Literal["superiority", "non_inferiority"]
 
 
 class SpecRegistered(Event, frozen=True, kw_only=True, tag="spec.registered"):
@@ -60,7 +63,7 @@ class OperatorRequested(Event, frozen=True, kw_only=True, tag="operator.requeste
     """A person asked for something. Owner: registry (which writes down who and why)."""
 
     kind: ClassVar[str] = "operator.requested"
-    command: Literal["retrain", "promote", "rollback"]
+    command: Literal["retrain", "promote", "rollback", "challenge"]
     version: int
     by: str
     reason: str
@@ -96,13 +99,17 @@ class RetrainRequested(RunEvent, frozen=True, kw_only=True, tag="retrain.request
 
 
 class TrainingStarted(RunEvent, frozen=True, kw_only=True, tag="training.started"):
-    """The training set is fixed and the fit began. Owner: trainer."""
+    """The training sets are fixed and the fits began. Owner: trainer.
+
+    `train` covers all of them; each of `windows` says where it begins.
+    """
 
     kind: ClassVar[str] = "training.started"
     version: int
     train: Dataset
     holdout: Dataset
     window: str
+    windows: tuple[Window, ...] = ()
 
 
 class TrainingFailed(RunEvent, frozen=True, kw_only=True, tag="training.failed"):
@@ -142,7 +149,12 @@ class CandidateRejected(RunEvent, frozen=True, kw_only=True, tag="candidate.reje
 
 
 class ShadowStarted(RunEvent, frozen=True, kw_only=True, tag="shadow.started"):
-    """A version answers beside the champion: a challenger, or the old one. Owner: registry."""
+    """A version answers beside the champion: a challenger, or the old one. Owner: registry.
+
+    It is better when its mean loss is lower by more than `margin` (negative: higher by less than
+    that), at the error `level`; a challenger's is its share, as number `challenger` of its series.
+    Without these numbers (a log of before) those of the spec hold.
+    """
 
     kind: ClassVar[str] = "shadow.started"
     version: int
@@ -150,6 +162,10 @@ class ShadowStarted(RunEvent, frozen=True, kw_only=True, tag="shadow.started"):
     role: Role
     from_seq: int
     from_time: int = 0
+    rule: Rule = "superiority"
+    level: float | None = None
+    margin: float | None = None
+    challenger: int = 0
 
     def key(self) -> str:
         """One a role of a run."""
@@ -225,6 +241,7 @@ AnyEvent = (
     | DataAccumulated
     | DriftDetected
     | PerformanceDegraded
+    | LabelsShifted
     | ScheduleDue
     | OperatorRequested
     | TriggerDeclined

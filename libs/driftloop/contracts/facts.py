@@ -8,6 +8,7 @@ import msgspec
 
 from driftloop.contracts import events as e
 from driftloop.contracts import headers
+from driftloop.contracts.alarms import Loss
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,15 +64,27 @@ def gates(checks: tuple[e.Gate, ...]) -> str:
     )
 
 
-def _alarm(alarm: e.DriftDetected | e.PerformanceDegraded, what: str) -> str:
+def _alarm(alarm: e.Alarm, what: str) -> str:
     since = f"since {clock(alarm.since_time)}, {alarm.rows_since:,} rows"
+    others = ", ".join(f"{p.detector} {p.share:.0%}" for p in alarm.parts[1:])
     return (
         f"{what} {alarm.before:.4g} -> {alarm.after:.4g} (strength {alarm.strength:.3g}), {since}"
+        + (f"; also {others}" if others else "")
+        + _harm(alarm.labelled)
+    )
+
+
+def _harm(loss: Loss) -> str:
+    if loss.harm == "unknown":
+        return ""
+    return (
+        f"; the loss {'moved' if loss.harm == 'moved' else 'did not move'}:"
+        f" {loss.before:.4g} -> {loss.after:.4g} on {loss.rows_after:,} labelled rows"
     )
 
 
 def _drift(alarm: e.DriftDetected) -> str:
-    return _alarm(alarm, f"{alarm.shift} shift of {alarm.feature or 'the predictions'}:")
+    return _alarm(alarm, f"{alarm.shift} shift, {alarm.detector}:")
 
 
 def _candidate(event: e.CandidateTrained) -> str:
@@ -80,9 +93,15 @@ def _candidate(event: e.CandidateTrained) -> str:
     return (
         f"version {event.version}: {made.estimator} fitted on {dataset(made.train)},"
         f" window {made.window}, holdout {made.holdout.rows:,} rows,"
-        f" {made.seconds:.1f} s ({made.cpu_seconds:.1f} s CPU), {made.model_bytes / 1024:.0f} KiB,"
+        f" {made.seconds:.1f} s{_fits(made)} ({made.cpu_seconds:.1f} s CPU),"
+        f" {made.model_bytes / 1024:.0f} KiB,"
         f" model sha256 {made.model_sha256[:12]}; {metrics}"
     )
+
+
+def _fits(made: e.Manifest) -> str:
+    fitted = [f"{w.name} {w.seconds:.1f} s" for w in made.tried if w.loss is not None]
+    return f", of which {', '.join(fitted)}" if len(fitted) > 1 else ""
 
 
 def _concluded(event: e.ShadowConcluded) -> str:
@@ -92,6 +111,13 @@ def _concluded(event: e.ShadowConcluded) -> str:
         f" version {event.champion}: loss difference {event.mean:+.4f},"
         f" interval {event.lower:+.4f} to {event.upper:+.4f} on {event.rows:,} paired rows"
     )
+
+
+def _rule(event: e.ShadowStarted) -> str:
+    if event.level is None or event.margin is None:
+        return ""
+    rule = event.rule.replace("_", "-")
+    return f"; better by {rule}: over {event.margin:+.4g} at level {event.level:.3g}"
 
 
 def _operator(event: e.OperatorRequested) -> str:
@@ -121,6 +147,7 @@ _LINES: Final[dict[type, Callable[[Any], str]]] = {
     e.DataAccumulated: lambda x: f"{x.rows:,} labelled rows, OUTCOMES {x.outcomes_seq}",
     e.DriftDetected: _drift,
     e.PerformanceDegraded: lambda x: _alarm(x, f"{x.loss} loss of version {x.version}:"),
+    e.LabelsShifted: lambda x: _alarm(x, f"shift of the labels, {x.detector}:"),
     e.ScheduleDue: lambda x: f"number {x.number}",
     e.OperatorRequested: _operator,
     e.TriggerDeclined: lambda x: f"{x.trigger} ({x.trigger_id}): {x.reason}",
@@ -133,7 +160,8 @@ _LINES: Final[dict[type, Callable[[Any], str]]] = {
         f"version {x.version} in {x.seconds:.1f} s: {x.reason}; {gates(x.gates)}"
     ),
     e.ShadowStarted: lambda x: (
-        f"version {x.version} beside version {x.champion} as {x.role}, OUTCOMES {x.from_seq}"
+        f"version {x.version} beside version {x.champion} as {x.role},"
+        f" OUTCOMES {x.from_seq}{_rule(x)}"
     ),
     e.ShadowConcluded: _concluded,
     e.ModelPromoted: _replaced,

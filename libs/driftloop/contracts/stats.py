@@ -45,7 +45,10 @@ class Evidence(Stat, frozen=True, kw_only=True, tag="evidence"):
 
 
 class DriftScore(Stat, frozen=True, kw_only=True, tag="drift"):
-    """Where a detector stands: mean of its present window and the window's rows."""
+    """Where a detector stands: mean of the newest values, rows since its reference began.
+
+    `evidence` is its share of what makes an alarm, 0 to 1.
+    """
 
     kind: ClassVar[str] = "drift"
     detector: str
@@ -53,6 +56,7 @@ class DriftScore(Stat, frozen=True, kw_only=True, tag="drift"):
     rows: int
     seq: int
     data_time: int
+    evidence: float = 0.0
 
 
 class JoinStats(Stat, frozen=True, kw_only=True, tag="join"):
@@ -67,4 +71,32 @@ class JoinStats(Stat, frozen=True, kw_only=True, tag="join"):
     data_time: int
 
 
-AnyStat = ServiceStats | Evidence | DriftScore | JoinStats
+class EstimatedLoss(Stat, frozen=True, kw_only=True, tag="estimate"):
+    """The mean loss that is expected of `rows` newest rows, whose labels are still to come.
+
+    An estimate, never a measurement; `lower` and `upper` are to hold the true mean loss 95 % of the
+    time. If `void` is not empty, it says why none of the three may be used. The rows are those of
+    the champion `version` from `from_time` to `data_time` (event time, milliseconds). The `last_`
+    fields are of the newest window whose labels came: what was estimated, the mean loss of its
+    `last_rows` labelled rows, and its end; 0 as long as `reconciled`, the number of such windows,
+    is 0.
+    """
+
+    kind: ClassVar[str] = "estimate"
+    version: int
+    loss: str
+    estimate: float
+    lower: float
+    upper: float
+    rows: int
+    from_time: int
+    data_time: int
+    void: str = ""
+    reconciled: int = 0
+    last_estimate: float = 0.0
+    last_realised: float = 0.0
+    last_rows: int = 0
+    last_time: int = 0
+
+
+AnyStat = ServiceStats | Evidence | DriftScore | JoinStats | EstimatedLoss

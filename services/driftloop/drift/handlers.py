@@ -17,12 +17,12 @@ from driftloop.bus.messages import Delivered, event_message
 from driftloop.bus.ownership import Term
 from driftloop.contracts import subjects
 from driftloop.contracts.errors import Reject
-from driftloop.contracts.events import DriftDetected, PerformanceDegraded
+from driftloop.contracts.events import Alarm, DriftDetected, LabelsShifted, PerformanceDegraded
 from driftloop.contracts.headers import Origin
 from driftloop.contracts.names import run_id
 from driftloop.contracts.state import ModelState
 from driftloop.contracts.stats import DriftScore
-from driftloop.drift.domain.monitor import Monitor
+from driftloop.drift.domain.monitor import Found, Monitor
 from driftloop.drift.feed import Feed
 from driftloop.drift.settings import DriftSettings
 from driftloop.runtime import metrics
@@ -37,14 +37,18 @@ OWNED = metrics.gauge("drift_partitions", "Partitions of the models owned here")
 LOOK_SECONDS = 0.5
 """How often it is looked which champions are to be watched here."""
 
-Found = DriftDetected | PerformanceDegraded
+KINDS = {
+    "SCORED": (DriftDetected.kind,),
+    "OUTCOMES": (PerformanceDegraded.kind, LabelsShifted.kind),
+}
+"""What is found in each stream: so the last one said of a kind tells how far that was said."""
 
 
 @dataclass(slots=True)
 class Said:
     """The last alarm of one kind, and its sequence: neither it nor those before are said again."""
 
-    event: Found | None
+    event: Alarm | None
     seq: int
 
 
@@ -136,16 +140,13 @@ class Drift:
     async def _watch(self, state: ModelState, over: asyncio.Event) -> None:
         model = state.model
         monitor = Monitor((await self._bus.spec(model)).spec, state.champion)
-        last = {
-            "SCORED": await self._last_said(model, DriftDetected.kind),
-            "OUTCOMES": await self._last_said(model, PerformanceDegraded.kind),
-        }
         async with asyncio.TaskGroup() as tasks:
             for stream, subject, start in (
                 ("SCORED", subjects.scored(model), state.champion_since_scored),
                 ("OUTCOMES", subjects.outcomes(model), state.champion_since_outcomes),
             ):
-                handle = _Handle(self, monitor, stream, last[stream])
+                last = {kind: await self._last_said(model, kind) for kind in KINDS[stream]}
+                handle = _Handle(self, monitor, stream, last)
                 tasks.create_task(self._read(stream, subject, start, handle, over))
 
     async def _read(
@@ -156,28 +157,32 @@ class Drift:
         finally:
             over.set()  # where one ends, both do
 
-    async def look(self, monitor: Monitor, stream: str, message: Delivered, last: Said) -> None:
+    async def look(
+        self, monitor: Monitor, stream: str, message: Delivered, last: dict[str, Said]
+    ) -> None:
         """Feed a message into a monitor, and say what it found."""
         async with self._turn:
             await asyncio.sleep(0)
-            found = _unsaid(_look(monitor, stream, message), message.seq, last.event)
+            found = _look(monitor, stream, message)
         ROWS.labels(message.model, stream).inc(int(message.headers.get("dl-rows", "0")))
-        await self._say(message, found, last)
+        for kind, said in last.items():
+            of_kind = [event for event in found if event.kind == kind]
+            await self._say(message, _unsaid(of_kind, message.seq, said.event), said)
 
     async def scores(self, monitor: Monitor, stream: str, at: Delivered) -> None:
-        """Say where the detectors stand."""
-        for detector in monitor.detectors():
-            if (detector.name == "loss") == (stream == "OUTCOMES"):
-                await self._bus.stat(
-                    DriftScore(
-                        about=at.model,
-                        detector=detector.name,
-                        mean=detector.mean,
-                        rows=detector.rows,
-                        seq=at.seq,
-                        data_time=0,
-                    )
+        """Say where the signals stand."""
+        for standing in monitor.standing(stream):
+            await self._bus.stat(
+                DriftScore(
+                    about=at.model,
+                    detector=standing.name,
+                    mean=standing.mean,
+                    evidence=standing.evidence,
+                    rows=standing.rows,
+                    seq=at.seq,
+                    data_time=0,
                 )
+            )
 
     async def _say(self, message: Delivered, found: Iterable[Found], last: Said) -> None:
         """Say alarms; raises `Conflict` when another owner has said one meanwhile."""
@@ -195,14 +200,14 @@ class Drift:
     async def _last_said(self, model: str, kind: str) -> Said:
         last = await self._bus.log.last("EVENTS", subjects.event(model, kind))
         event = last.event() if last is not None else None
-        known = event if isinstance(event, DriftDetected | PerformanceDegraded) else None
+        known = event if isinstance(event, Alarm) else None
         return Said(known, last.seq if last is not None else 0)
 
 
 class _Handle:
     """What is done with each message of one stream for one monitor."""
 
-    def __init__(self, drift: Drift, monitor: Monitor, stream: str, last: Said) -> None:
+    def __init__(self, drift: Drift, monitor: Monitor, stream: str, last: dict[str, Said]) -> None:
         self._drift = drift
         self._monitor = monitor
         self._stream = stream
@@ -227,7 +232,7 @@ def _look(monitor: Monitor, stream: str, message: Delivered) -> list[Found]:
     return list(monitor.outcomes(batch, message.seq))
 
 
-def _unsaid(found: list[Found], seq: int, last: Found | None) -> list[Found]:
+def _unsaid(found: list[Found], seq: int, last: Alarm | None) -> list[Found]:
     """What was not said before a restart: the same rows give the same alarms in the same order."""
     if last is None or seq > last.seq:
         return found

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytest
 from numpy.typing import ArrayLike, NDArray
 
-from driftloop.contracts.events import DriftDetected, PerformanceDegraded
-from driftloop.drift.domain.monitor import Monitor
+from driftloop.contracts.events import DriftDetected, LabelsShifted, PerformanceDegraded
+from driftloop.drift.domain.monitor import Found, Monitor
 from tests.support.loop import BEGIN_MS, outcomes, scored, spec
 
 ROWS = 100
@@ -94,7 +94,7 @@ def losses(labels: NDArray[np.float64], chances: float, version: int) -> list[pa
     ]
 
 
-def degraded(watched: Monitor, log: list[pa.RecordBatch]) -> list[PerformanceDegraded]:
+def degraded(watched: Monitor, log: list[pa.RecordBatch]) -> list[Found]:
     return [found for seq, batch in enumerate(log, 1) for found in watched.outcomes(batch, seq)]
 
 
@@ -104,14 +104,15 @@ def worsening() -> NDArray[np.float64]:
 
 
 def test_a_rise_of_the_live_loss_is_told_with_the_version() -> None:
-    (found,) = degraded(monitor(), losses(worsening(), 0.1, 1))
+    (found,) = degraded(monitor(labels=False), losses(worsening(), 0.1, 1))
+    assert isinstance(found, PerformanceDegraded)
     assert (found.loss, found.version, found.detector) == ("brier", 1, "loss")
     assert found.before < 0.2 < 0.4 < found.after
     assert abs((found.since_time - BEGIN_MS) / MINUTE - 2_000) <= ROWS
 
 
 def test_a_fall_of_the_live_loss_is_no_alarm() -> None:
-    assert degraded(monitor(), losses(worsening()[::-1].copy(), 0.1, 1)) == []
+    assert degraded(monitor(labels=False), losses(worsening()[::-1].copy(), 0.1, 1)) == []
 
 
 def test_losses_of_another_version_are_left_out() -> None:
@@ -119,7 +120,7 @@ def test_losses_of_another_version_are_left_out() -> None:
 
 
 def test_rows_without_an_answer_or_with_one_that_is_no_number_do_no_harm() -> None:
-    watched = monitor()
+    watched = monitor(labels=False)
     log = losses(worsening(), 0.1, 1)
     broken = outcomes(np.zeros(ROWS), version=1, chances=[np.inf] * ROWS, times=times(0))
     nobody = outcomes(np.zeros(ROWS), times=times(0))
@@ -127,9 +128,53 @@ def test_rows_without_an_answer_or_with_one_that_is_no_number_do_no_harm() -> No
 
 
 def test_what_is_switched_off_is_not_watched() -> None:
-    names = [d.name for d in monitor(features=False, predictions=False).detectors()]
-    assert names == ["loss"]
-    assert degraded(monitor(loss=False), losses(worsening(), 0.1, 1)) == []
+    assert list(monitor(features=False, predictions=False, labels=False).groups) == ["loss"]
+    assert degraded(monitor(loss=False, labels=False), losses(worsening(), 0.1, 1)) == []
+
+
+def test_a_shift_of_the_labels_is_told_with_its_shares() -> None:
+    (found,) = degraded(monitor(loss=False), losses(worsening(), 0.1, 1))
+    assert isinstance(found, LabelsShifted)
+    assert found.stream == "OUTCOMES"
+    assert {found.before, found.after} != {0.0}
+    (summary,) = found.summaries
+    assert summary.names == ("no", "yes")
+    assert summary.before[1] == pytest.approx(0.1, abs=0.03)
+    assert summary.after[1] == pytest.approx(0.6, abs=0.15)
+
+
+def test_the_parts_of_an_alarm_are_the_features_that_moved_strongest_first() -> None:
+    features = rows(4_000)
+    features[2_000:, 1] += 0.8
+    features[2_000:, 0] -= 0.8
+    found = hear(monitor(), batches(features, [0.5] * 4_000, 1))
+    parts = [part for event in found for part in event.parts]
+    assert {part.feature for part in parts} == {"a", "b"}
+    for event in found:
+        shares = [part.share for part in event.parts]
+        assert shares == sorted(shares, reverse=True)
+        assert 0 < sum(shares) <= 1 + 1e-6
+        assert len(event.summaries) == len(event.parts)
+        (first, *_) = event.summaries
+        assert len(first.edges) == len(first.before) + 1 == len(first.after) + 1
+        assert sum(first.before) == pytest.approx(1.0)
+        assert sum(first.after) == pytest.approx(1.0)
+
+
+def test_an_alarm_says_whether_the_loss_moved_too() -> None:
+    features = rows(8_000)
+    features[4_000:, 1] += 0.15
+    watched = monitor(reference_rows=1_000)
+    labels = (np.random.default_rng(3).random(8_000) < 0.2).astype(np.float64)
+    said = []
+    pairs = zip(batches(features, [0.2] * 8_000, 1), losses(labels, 0.2, 1), strict=True)
+    for seq, (batch, outcome) in enumerate(pairs, 1):
+        assert list(watched.outcomes(outcome, seq)) == []
+        said += watched.scored(batch, seq)
+    (found,) = said
+    assert found.labelled.harm == "unmoved"
+    assert found.labelled.lower < 0 < found.labelled.upper
+    assert found.labelled.rows_before + found.labelled.rows_after == found.seq * ROWS
 
 
 def test_the_same_log_gives_the_same_alarms() -> None:

@@ -1,7 +1,6 @@
-"""The false-alarm budget of a model, split over its detectors."""
+"""The false-alarm budget of a model, shared by groups of detectors."""
 
 import math
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,40 +9,30 @@ from hypothesis import strategies as st
 from driftloop.evidence import split_alarm_budget
 
 
-def test_one_alarm_in_a_million_rows_is_split_over_checks_and_detectors() -> None:
-    assert split_alarm_budget(1.0, detectors=1, clock=1) == pytest.approx(1e-6)
-    assert split_alarm_budget(2.0, detectors=20, clock=32) == pytest.approx(3.2e-6)
+def test_one_group_has_the_whole_budget() -> None:
+    assert split_alarm_budget(1.0, {"loss": 0.3}) == {"loss": pytest.approx(1e6)}
+    assert split_alarm_budget(4.0, {"loss": 0.3}) == {"loss": pytest.approx(250_000)}
 
 
 @given(
-    budget=st.floats(1e-6, 100.0),
-    detectors=st.integers(1, 1000),
-    clock=st.integers(1, 1000),
+    budget=st.floats(1e-6, 1000.0),
+    weights=st.lists(st.floats(0.01, 10.0), min_size=1, max_size=9),
 )
-def test_the_expected_alarms_of_all_checks_are_the_budget(
-    budget: float, detectors: int, clock: int
+def test_the_expected_alarms_of_all_groups_are_the_budget(
+    budget: float, weights: list[float]
 ) -> None:
-    delta = split_alarm_budget(budget, detectors, clock)
-    assert 0 < delta < 1
-    assert detectors * (1e6 / clock) * delta == pytest.approx(budget)
+    parts = {str(at): weight for at, weight in enumerate(weights)}
+    rows = split_alarm_budget(budget, parts)
+    assert sum(1e6 / each for each in rows.values()) == pytest.approx(budget)
 
 
-@pytest.mark.parametrize(
-    ("budget", "detectors", "clock", "named"),
-    [
-        (0.0, 1, 32, "alarms_per_million is 0.0"),
-        (-1.0, 1, 32, "alarms_per_million is -1.0"),
-        (math.nan, 1, 32, "alarms_per_million is nan"),
-        (math.inf, 1, 32, "alarms_per_million is inf"),
-        (31_250.0, 1, 32, r"1 detectors checking every 32 rows check 31250 times"),
-        (1.0, 0, 32, "detectors is 0; accepted is an integer of at least 1"),
-        (1.0, 1.5, 32, "detectors is 1.5"),
-        (1.0, True, 32, "detectors is True"),
-        (1.0, 1, 0, "clock is 0"),
-    ],
-)
-def test_a_budget_that_cannot_be_split_is_refused(
-    budget: float, detectors: Any, clock: Any, named: str
-) -> None:
-    with pytest.raises(ValueError, match=named):
-        split_alarm_budget(budget, detectors, clock)
+@pytest.mark.parametrize("budget", [0.0, -1.0, math.nan, math.inf, 62_501.0])
+def test_a_budget_that_cannot_be_kept_is_refused(budget: float) -> None:
+    with pytest.raises(ValueError, match=f"alarms_per_million is {budget}"):
+        split_alarm_budget(budget, {"loss": 1.0})
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, math.nan, math.inf])
+def test_a_weight_that_is_none_is_refused(weight: float) -> None:
+    with pytest.raises(ValueError, match=f"weight of loss is {weight}"):
+        split_alarm_budget(1.0, {"features": 1.0, "loss": weight})

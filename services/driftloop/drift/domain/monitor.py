@@ -1,22 +1,27 @@
-"""All detectors of one model's champion, sharing one false-alarm budget."""
+"""All that is watched of one model's champion, sharing one false-alarm budget."""
 
 from collections.abc import Iterator
-from functools import partial
-from typing import Literal
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from driftloop.contracts.batches import matrix_of
-from driftloop.contracts.events import DriftDetected, PerformanceDegraded
-from driftloop.drift.domain.detector import CLOCK, Change, Detector
-from driftloop.drift.domain.scale import Floats, Frequencies, Quantiles, Scale, Unit
+from driftloop.contracts.alarms import Shift
+from driftloop.contracts.batches import Matrix, matrix_of
+from driftloop.contracts.events import DriftDetected, LabelsShifted, PerformanceDegraded
+from driftloop.drift.domain import watched
+from driftloop.drift.domain.harm import LabelledLosses
+from driftloop.drift.domain.signals import Change, Signal, Signals, Standing
 from driftloop.evidence import split_alarm_budget
+from driftloop.evidence.arrays import IntArray
 from driftloop.modelspec.losses import row_loss
-from driftloop.modelspec.spec import Feature, Spec
+from driftloop.modelspec.spec import Spec
 
-Shift = Literal["covariate", "missing", "prediction"]
+Found = DriftDetected | LabelsShifted | PerformanceDegraded
+
+PARTS: Final = {"features": 0.45, "prediction": 0.15, "label": 0.1, "loss": 0.3}
+"""How the budget is shared by the groups of signals; those that are not watched leave theirs."""
 
 
 class Monitor:
@@ -26,112 +31,114 @@ class Monitor:
         self._spec = spec
         self._champion = champion
         self._loss = row_loss(spec)
+        self._labelled = LabelledLosses()
         drift = spec.drift
-        watched = [(at, f) for at, f in enumerate(spec.features) if f.monitor and drift.features]
-        nullable = [(at, f) for at, f in watched if f.nullable]
-        count = len(watched) + len(nullable) + int(drift.predictions) + int(drift.loss)
-        self._delta = split_alarm_budget(drift.alarms_per_million, max(count, 1), CLOCK)
-        self._features = [(at, self._new(f.name, partial(_scale, f))) for at, f in watched]
-        self._missing = [(at, self._new(f"{f.name}:missing", _unit)) for at, f in nullable]
-        self._prediction = self._new("prediction", _unit if spec.width > 1 else Quantiles)
-        self._live_loss = self._new("loss", _unit, only_up=True)
-
-    def _new(
-        self,
-        name: str,
-        scale: "type[Unit] | type[Quantiles] | partial[Scale] | object",
-        only_up: bool = False,
-    ) -> Detector:
-        return Detector(name, self._delta, self._spec.drift.reference_rows, scale, only_up)  # type: ignore[arg-type]
-
-    def detectors(self) -> list[Detector]:
-        """All detectors, features first."""
-        features = [d for _, d in (*self._features, *self._missing)]
-        drift = self._spec.drift
-        return (
-            features
-            + [self._prediction] * int(drift.predictions)
-            + [self._live_loss] * int(drift.loss)
+        features = watched.features(spec) if drift.features else []
+        answers = watched.answers(spec) if drift.predictions else []
+        self._columns = np.array([at for at, _ in features], dtype=np.intp)
+        self._answers = np.array([at for at, _ in answers], dtype=np.intp)
+        groups = {
+            "features": [signal for _, signal in features],
+            "prediction": [signal for _, signal in answers],
+            "label": [watched.labels(spec)] if drift.labels else [],
+            "loss": [watched.losses()] if drift.loss else [],
+        }
+        budget = split_alarm_budget(
+            drift.alarms_per_million, {name: PARTS[name] for name in groups if groups[name]}
         )
+        self.groups = {
+            name: self._group(signals, budget[name], only_up=name == "loss")
+            for name, signals in groups.items()
+            if signals
+        }
+
+    def _group(self, signals: list[Signal], rows_per_alarm: float, *, only_up: bool) -> Signals:
+        return Signals(signals, self._spec.drift.reference_rows, rows_per_alarm, only_up=only_up)
 
     def scored(self, batch: pa.RecordBatch, seq: int) -> Iterator[DriftDetected]:
-        """Feed a scored batch; yields covariate, missing-rate and prediction shifts."""
+        """Feed a scored batch; yields shifts of features, missing rates and answers."""
         if batch.column("features").type.list_size != len(self._spec.features):
             return  # rows of another revision of the spec: not what this champion was trained on
-        clock, first = _times(batch)
-        rows = matrix_of(batch.column("features"))
-        features = np.ascontiguousarray(rows.T, dtype=np.float64)  # one after the other
-        for at, detector in self._features:
-            for change in detector.update(features[at], seq, first):
-                yield self._drift(detector, "covariate", change, seq, clock)
-        missing = np.isnan(features).astype(np.float64) if self._missing else features
-        for at, detector in self._missing:
-            for change in detector.update(missing[at], seq, first):
-                yield self._drift(detector, "missing", change, seq, clock)
-        if self._spec.drift.predictions:
-            for change in self._prediction.update(self._predictions(batch), seq, first):
-                yield self._drift(self._prediction, "prediction", change, seq, clock)
+        times = _times(batch)
+        values = matrix_of(batch.column("features"))[:, self._columns]
+        yield from self._drifted("features", values, seq, times, np.arange(len(times)))
+        at = self._answered(batch)
+        values = matrix_of(batch.column("answer"))[at][:, self._answers]
+        yield from self._drifted("prediction", values, seq, times, at)
 
-    def outcomes(self, batch: pa.RecordBatch, seq: int) -> Iterator[PerformanceDegraded]:
-        """Feed a batch of outcomes; yields rises of the champion's own loss."""
-        if not self._spec.drift.loss:
+    def outcomes(self, batch: pa.RecordBatch, seq: int) -> Iterator[Found]:
+        """Feed a batch of outcomes; yields rises of the champion's own loss, and label shifts."""
+        at = self._answered(batch)
+        if not len(at):
             return
-        clock, first = _times(batch)
-        losses = np.full(batch.num_rows, np.nan)
-        at = np.flatnonzero(self._answered(batch))
-        if len(at):
-            answers = matrix_of(batch.column("answer"))[at]
-            losses[at] = self._loss(answers, batch.column("label").to_numpy()[at])
-        for change in self._live_loss.update(losses, seq, first):
-            yield PerformanceDegraded(
-                model=self._spec.name,
-                data_time=clock,
-                stream="OUTCOMES",
-                seq=seq,
-                detector="loss",
-                loss=self._spec.loss,
-                version=self._champion,
-                **change._asdict(),
-            )
+        times = _times(batch)
+        labels = batch.column("label").to_numpy()[at]
+        losses = self._loss(matrix_of(batch.column("answer"))[at], labels)
+        good = np.isfinite(losses)
+        at, labels, losses = at[good], labels[good], losses[good]
+        self._labelled.add(times[at], losses)
+        for change in self._feed("label", _column(labels), seq, times, at):
+            yield LabelsShifted(**self._said(change, times, "OUTCOMES"))
+        for change in self._feed("loss", _column(losses), seq, times, at):
+            said = self._said(change, times, "OUTCOMES")
+            yield PerformanceDegraded(**said, loss=self._spec.loss, version=self._champion)
 
-    def _answered(self, batch: pa.RecordBatch) -> NDArray[np.bool_]:
+    def standing(self, stream: str) -> Iterator[Standing]:
+        """Where the signals that are fed by `stream` stand."""
+        for name, group in self.groups.items():
+            if (name in ("label", "loss")) == (stream == "OUTCOMES"):
+                yield from group.standing()
+
+    def _drifted(
+        self, name: str, values: Matrix, seq: int, times: IntArray, rows: IntArray
+    ) -> Iterator[DriftDetected]:
+        for change in self._feed(name, values, seq, times, rows):
+            first = change.parts[0]
+            shift: Shift = first.shift  # type: ignore[assignment]  # of these groups all are
+            said = self._said(change, times, "SCORED")
+            yield DriftDetected(**said, shift=shift, feature=first.feature)
+
+    def _feed(
+        self, name: str, values: Matrix, seq: int, times: IntArray, rows: IntArray
+    ) -> Iterator[Change]:
+        """Feed a group, if there is one, the values of these rows of a batch."""
+        group = self.groups.get(name)
+        if group is not None and len(rows):
+            yield from group.update(values, seq, rows, times[rows])
+
+    def _said(self, change: Change, times: IntArray, stream: str) -> dict[str, Any]:
+        first = change.parts[0]
+        return {
+            "model": self._spec.name,
+            "data_time": int(times.max(initial=0)),
+            "stream": stream,
+            "seq": change.at.seq,
+            "row": change.at.row,
+            "detector": first.detector,
+            "before": first.before,
+            "after": first.after,
+            "strength": first.strength,
+            "since_time": change.since.time,
+            "since_seq": change.since.seq,
+            "since_row": change.since.row,
+            "rows_since": change.rows_since,
+            "parts": change.parts,
+            "summaries": change.summaries,
+            "labelled": self._labelled.since(change.since.time),
+        }
+
+    def _answered(self, batch: pa.RecordBatch) -> NDArray[np.intp]:
+        """The rows this champion answered with finite numbers."""
         version = batch.column("version").to_numpy(zero_copy_only=False)
-        return np.asarray(version == self._champion)
-
-    def _predictions(self, batch: pa.RecordBatch) -> Floats:
-        """The champion's chance of the last class, or its value; NaN where another answered."""
-        values = np.full(batch.num_rows, np.nan)
-        at = np.flatnonzero(self._answered(batch))
-        if len(at):
-            values[at] = matrix_of(batch.column("answer"))[at, -1]
-        return values
-
-    def _drift(
-        self, detector: Detector, shift: Shift, change: Change, seq: int, clock: int
-    ) -> DriftDetected:
-        feature = "" if shift == "prediction" else detector.name.removesuffix(":missing")
-        return DriftDetected(
-            model=self._spec.name,
-            data_time=clock,
-            stream="SCORED",
-            seq=seq,
-            detector=detector.name,
-            shift=shift,
-            feature=feature,
-            **change._asdict(),
-        )
+        at = np.flatnonzero(version == self._champion)
+        finite = np.isfinite(matrix_of(batch.column("answer"))[at]).all(axis=1)
+        return np.asarray(at[finite])
 
 
-def _scale(feature: Feature, reference: Floats) -> Scale:
-    if feature.type == "category":
-        return Frequencies(reference, len(feature.categories))
-    return Quantiles(reference)
+def _column(values: NDArray[np.float64]) -> Matrix:
+    return np.asarray(values, dtype=np.float32)[:, None]
 
 
-def _unit(_: Floats) -> Scale:
-    return Unit()
-
-
-def _times(batch: pa.RecordBatch) -> tuple[int, int]:
-    times = batch.column("event_time").cast(pa.int64()).to_numpy()
-    return int(times.max(initial=0)), int(times[0]) if len(times) else 0
+def _times(batch: pa.RecordBatch) -> IntArray:
+    times: IntArray = batch.column("event_time").cast(pa.int64()).to_numpy()
+    return times
