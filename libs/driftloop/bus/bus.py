@@ -24,7 +24,7 @@ from driftloop.contracts.errors import UnknownModel
 from driftloop.contracts.events import AnyEvent
 from driftloop.contracts.headers import Origin
 from driftloop.contracts.names import check_model_name, new_id
-from driftloop.contracts.state import MODELS_BUCKET, SPECS_BUCKET, ModelState
+from driftloop.contracts.state import MODELS_BUCKET, MONITORS_BUCKET, SPECS_BUCKET, ModelState
 from driftloop.contracts.stats import AnyStat
 from driftloop.modelspec.spec import Registered
 
@@ -46,6 +46,7 @@ class Bus:
         self.models: Bucket[ModelState] = Bucket(
             connection, MODELS_BUCKET, codec.encode, codec.decode_state
         )
+        self.monitors: Bucket[bytes] = Bucket(connection, MONITORS_BUCKET, bytes, bytes)
         self.stopping = asyncio.Event()
         self._instance = new_id()[:8]
         self._count = itertools.count()

@@ -7,7 +7,7 @@ import msgspec
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, BadRequestError, NotFoundError
 
-from driftloop.contracts.state import MODELS_BUCKET, SPECS_BUCKET
+from driftloop.contracts.state import MODELS_BUCKET, MONITORS_BUCKET, SPECS_BUCKET
 from driftloop.contracts.subjects import STREAMS, Stream
 
 ARTIFACTS_BUCKET: Final = "ARTIFACTS"
@@ -29,9 +29,11 @@ async def provision(js: JetStreamContext, layout: Layout) -> None:
     share = layout.log_gb * 2**30 / sum(stream.max_bytes for stream in STREAMS)
     for stream in STREAMS:
         await _stream(js, stream, replicas, int(stream.max_bytes * share))
-    for bucket in (MODELS_BUCKET, SPECS_BUCKET):
+    for bucket, history in ((MODELS_BUCKET, 16), (SPECS_BUCKET, 16), (MONITORS_BUCKET, 1)):
         await _once(
-            js.create_key_value(api.KeyValueConfig(bucket=bucket, history=16, replicas=replicas))
+            js.create_key_value(
+                api.KeyValueConfig(bucket=bucket, history=history, replicas=replicas)
+            )
         )
     await _once(js.create_object_store(ARTIFACTS_BUCKET, api.ObjectStoreConfig(replicas=replicas)))
 

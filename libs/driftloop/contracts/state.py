@@ -4,11 +4,13 @@ from typing import Final, Literal
 
 import msgspec
 
-from driftloop.contracts.events import AnyEvent, Gate, Manifest, Role, Trigger, Verdict
+from driftloop.contracts.events import AnyEvent, Gate, Manifest, Role, Rule, Trigger, Verdict
 from driftloop.contracts.headers import Origin
 
 MODELS_BUCKET: Final = "MODELS"
 SPECS_BUCKET: Final = "SPECS"
+MONITORS_BUCKET: Final = "MONITORS"
+"""What drift knows of each champion, in numbers of its own: owner drift."""
 
 Stage = Literal["training", "gating", "shadowing", "probation"]
 
@@ -17,7 +19,9 @@ class Shadow(msgspec.Struct, frozen=True, kw_only=True):
     """A version that answers beside the champion, and where its evidence begins.
 
     Evidence are OUTCOMES from `from_seq` on, of rows that happened after `from_time` (event time):
-    a row that was held up says how the world was before.
+    a row that was held up says how the world was before. `rule`, `level`, `margin` and `challenger`
+    are as in `ShadowStarted`. `deadline` (seconds since 1970) is that of a challenger an operator
+    put there; 0 for those that end with the run.
     """
 
     version: int
@@ -27,6 +31,11 @@ class Shadow(msgspec.Struct, frozen=True, kw_only=True):
     from_seq: int
     started_id: str
     from_time: int = 0
+    rule: Rule = "superiority"
+    level: float | None = None
+    margin: float | None = None
+    challenger: int = 0
+    deadline: float = 0.0
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +97,8 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     next_version: int = 1
     versions: dict[int, Version] = {}
     shadows: tuple[Shadow, ...] = ()
+    challengers: int = 0
+    """Challengers that share one error level: those since the champion's promotion or an alarm."""
     run: Run | None = None
     history: tuple[Run, ...] = ()
     deferred: Deferred | None = None

@@ -1,6 +1,6 @@
 """Block means into numbers that are standard normal while nothing changes."""
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,16 @@ class RecursiveResiduals:
         self.last = np.zeros(count)
         self.origin = np.zeros(count)
         """Sums are of differences from this, the mean of the reference: so nothing cancels out."""
+
+    @property
+    def state(self) -> tuple[NDArray[Any], ...]:
+        """All numbers that are kept; `restore` takes them back."""
+        return (self.blocks, self.sums, self.last, self.origin, *self.tails)
+
+    def restore(self, state: tuple[NDArray[Any], ...]) -> None:
+        """Go on from there; raises ValueError for numbers of other directions."""
+        for mine, kept in zip(self.state, state, strict=True):
+            mine[:] = kept
 
     def begin(self, at: NDArray[np.intp], tails: Tails, means: FloatArray) -> None:
         """Forget directions `at`, and learn them from block means, shape (blocks, len(at))."""

@@ -5,6 +5,7 @@ been overtaken while it was paused says none.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Hashable, Iterable
@@ -25,6 +26,7 @@ from driftloop.contracts.stats import DriftScore
 from driftloop.drift.domain.monitor import Found, Monitor
 from driftloop.drift.feed import Feed
 from driftloop.drift.settings import DriftSettings
+from driftloop.drift.store import Snapshots
 from driftloop.runtime import metrics
 from driftloop.runtime.keyed import KeyedTasks, Start, Wanted
 
@@ -53,6 +55,20 @@ class Said:
 
 
 @dataclass(slots=True, eq=False)
+class Fed:
+    """A monitor, and the next message of each stream that it is to be fed.
+
+    `turn` is held from feeding a message until what it made the monitor find is said: who holds it
+    may take a snapshot of the monitor.
+    """
+
+    monitor: Monitor
+    revision: int
+    next_seq: dict[str, int]
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+@dataclass(slots=True, eq=False)
 class Watch:
     """A term of owning a partition, and the tasks that watch its models until their event is set.
 
@@ -75,12 +91,14 @@ class Drift:
     """A monitor for every champion of the partitions that are owned here.
 
     A monitor is a fold over the log from the champion's promotion on: after a crash it is fed the
-    same rows, and says only what it had not said.
+    rows since its last snapshot again, and says only what it had not said.
     """
 
     def __init__(self, bus: Bus, settings: DriftSettings) -> None:
         self._bus = bus
         self.score_seconds = settings.score_seconds
+        self.snapshot_seconds = settings.snapshot_seconds
+        self._snapshots = Snapshots(bus)
         self._tasks = KeyedTasks(bus, nudge="events.*.model.*", look_seconds=LOOK_SECONDS)
         self._watches: dict[str, Watch] = {}
         self._changes = bus.models.changes()
@@ -138,16 +156,37 @@ class Drift:
             del watch.tasks[task]
 
     async def _watch(self, state: ModelState, over: asyncio.Event) -> None:
-        model = state.model
-        monitor = Monitor((await self._bus.spec(model)).spec, state.champion)
+        model, registered = state.model, await self._bus.spec(state.model)
+        monitor = Monitor(registered.spec, state.champion)
+        starts = {
+            "SCORED": state.champion_since_scored,
+            "OUTCOMES": state.champion_since_outcomes,
+        }
+        kept = await self._snapshots.restore(monitor, model, state.champion, registered.revision)
+        if kept is not None:
+            starts = {name: max(start, kept.next_seq[name]) for name, start in starts.items()}
+        fed = Fed(monitor, registered.revision, starts)
         async with asyncio.TaskGroup() as tasks:
-            for stream, subject, start in (
-                ("SCORED", subjects.scored(model), state.champion_since_scored),
-                ("OUTCOMES", subjects.outcomes(model), state.champion_since_outcomes),
+            tasks.create_task(self._keep(model, fed, over))
+            for stream, subject in (
+                ("SCORED", subjects.scored(model)),
+                ("OUTCOMES", subjects.outcomes(model)),
             ):
                 last = {kind: await self._last_said(model, kind) for kind in KINDS[stream]}
-                handle = _Handle(self, monitor, stream, last)
-                tasks.create_task(self._read(stream, subject, start, handle, over))
+                handle = _Handle(self, fed, stream, last)
+                tasks.create_task(self._read(stream, subject, starts[stream], handle, over))
+
+    async def _keep(self, model: str, fed: Fed, over: asyncio.Event) -> None:
+        """Keep a snapshot now and then."""
+        saved = dict(fed.next_seq)
+        while not over.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), self.snapshot_seconds)
+            if fed.next_seq != saved:
+                async with fed.turn:
+                    saved = dict(fed.next_seq)
+                    made = fed.monitor.snapshot(fed.revision, saved)
+                await self._snapshots.save(model, made)
 
     async def _read(
         self, stream: str, subject: str, start: int, handle: "_Handle", over: asyncio.Event
@@ -157,17 +196,17 @@ class Drift:
         finally:
             over.set()  # where one ends, both do
 
-    async def look(
-        self, monitor: Monitor, stream: str, message: Delivered, last: dict[str, Said]
-    ) -> None:
+    async def look(self, fed: Fed, stream: str, message: Delivered, last: dict[str, Said]) -> None:
         """Feed a message into a monitor, and say what it found."""
-        async with self._turn:
-            await asyncio.sleep(0)
-            found = _look(monitor, stream, message)
-        ROWS.labels(message.model, stream).inc(int(message.headers.get("dl-rows", "0")))
-        for kind, said in last.items():
-            of_kind = [event for event in found if event.kind == kind]
-            await self._say(message, _unsaid(of_kind, message.seq, said.event), said)
+        async with fed.turn:
+            async with self._turn:
+                await asyncio.sleep(0)
+                found = _look(fed.monitor, stream, message)
+            ROWS.labels(message.model, stream).inc(int(message.headers.get("dl-rows", "0")))
+            for kind, said in last.items():
+                of_kind = [event for event in found if event.kind == kind]
+                await self._say(message, _unsaid(of_kind, message.seq, said.event), said)
+            fed.next_seq[stream] = message.seq + 1
 
     async def scores(self, monitor: Monitor, stream: str, at: Delivered) -> None:
         """Say where the signals stand."""
@@ -207,18 +246,18 @@ class Drift:
 class _Handle:
     """What is done with each message of one stream for one monitor."""
 
-    def __init__(self, drift: Drift, monitor: Monitor, stream: str, last: dict[str, Said]) -> None:
+    def __init__(self, drift: Drift, fed: Fed, stream: str, last: dict[str, Said]) -> None:
         self._drift = drift
-        self._monitor = monitor
+        self._fed = fed
         self._stream = stream
         self._last = last
         self._scored_at = 0.0
 
     async def message(self, message: Delivered) -> None:
-        await self._drift.look(self._monitor, self._stream, message, self._last)
+        await self._drift.look(self._fed, self._stream, message, self._last)
         if time.monotonic() - self._scored_at > self._drift.score_seconds:
             self._scored_at = time.monotonic()
-            await self._drift.scores(self._monitor, self._stream, message)
+            await self._drift.scores(self._fed.monitor, self._stream, message)
 
 
 def _look(monitor: Monitor, stream: str, message: Delivered) -> list[Found]:

@@ -12,5 +12,7 @@ class DriftSettings(Shared, frozen=True, kw_only=True):
 
     score_seconds: float = 2.0
     """How often the state of every detector is published."""
+    snapshot_seconds: Annotated[float, Meta(gt=0)] = 30.0
+    """How often the state of every monitor is kept, if it read anything."""
     partitions: Annotated[int, Meta(ge=1, le=1024)] = 1
     """Parts the models are divided into, each with one active replica; the same in all replicas."""

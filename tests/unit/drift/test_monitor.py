@@ -5,7 +5,9 @@ import pyarrow as pa
 import pytest
 from numpy.typing import ArrayLike, NDArray
 
+from driftloop.contracts.errors import InvalidInput
 from driftloop.contracts.events import DriftDetected, LabelsShifted, PerformanceDegraded
+from driftloop.drift.domain import snapshot
 from driftloop.drift.domain.monitor import Found, Monitor
 from tests.support.loop import BEGIN_MS, outcomes, scored, spec
 
@@ -166,7 +168,7 @@ def test_an_alarm_says_whether_the_loss_moved_too() -> None:
     features[4_000:, 1] += 0.15
     watched = monitor(reference_rows=1_000)
     labels = (np.random.default_rng(3).random(8_000) < 0.2).astype(np.float64)
-    said = []
+    said: list[DriftDetected] = []
     pairs = zip(batches(features, [0.2] * 8_000, 1), losses(labels, 0.2, 1), strict=True)
     for seq, (batch, outcome) in enumerate(pairs, 1):
         assert list(watched.outcomes(outcome, seq)) == []
@@ -182,3 +184,43 @@ def test_the_same_log_gives_the_same_alarms() -> None:
     features[1_500:] += 1
     log = batches(features, [0.5] * 4_000, 1)
     assert hear(monitor(), log) == hear(monitor(), log) != []
+
+
+@pytest.mark.parametrize("at", [3, 12, 21, 24])
+def test_a_monitor_that_is_restored_finds_what_it_would_have_found(at: int) -> None:
+    features = rows(4_000)
+    features[2_000:, 1] += 0.7
+    features[3_000:, 0] -= 1.0
+    log = list(zip(batches(features, [0.5] * 4_000, 1), losses(worsening(), 0.1, 1), strict=True))
+
+    def hear_both(watched: Monitor, first: int, last: int) -> list[Found]:
+        return [
+            found
+            for seq in range(first, last)
+            for found in (*watched.scored(log[seq][0], seq), *watched.outcomes(log[seq][1], seq))
+        ]
+
+    whole = hear_both(monitor(), 0, len(log))
+    first = monitor()
+    said = hear_both(first, 0, at)
+    kept = snapshot.encode(first.snapshot(7, {"SCORED": at, "OUTCOMES": at}))
+    second = monitor()
+    second.restore(snapshot.decode(kept))
+    assert said + hear_both(second, at, len(log)) == whole
+    assert {found.kind for found in whole} == {
+        "drift.detected",
+        "labels.shifted",
+        "performance.degraded",
+    }
+
+
+def test_a_snapshot_of_other_signals_is_refused() -> None:
+    other = monitor(loss=False).snapshot(1, {})
+    with pytest.raises(ValueError, match="groups are features, prediction, label; accepted"):
+        monitor().restore(other)
+
+
+@pytest.mark.parametrize("broken", [b"", b"\x80", b"nothing"])
+def test_what_is_no_snapshot_is_refused(broken: bytes) -> None:
+    with pytest.raises(InvalidInput, match=r"snapshot: .*; accepted: one of format 1"):
+        snapshot.decode(broken)

@@ -61,6 +61,7 @@ class Categories:
             self._table[cells, direction] = 1.0
         self.directions = tuple(looks)
         zeros = np.zeros(len(looks))
+        self.newest = np.empty(0)
         self.tails = Tails(zeros, zeros.copy(), np.ones(len(looks), dtype=bool))
 
     def of(self, values: Matrix) -> Bytes:
@@ -74,6 +75,9 @@ class Categories:
 
     def took(self, cells: Bytes, values: Matrix) -> None:
         """Nothing is learned from them."""
+
+    def remember(self, newest: Floats) -> None:
+        """There is nothing to remember."""
 
     def means(self, counts: Floats, values: Matrix) -> Floats:
         """Shares of blocks."""

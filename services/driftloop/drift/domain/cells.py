@@ -35,12 +35,17 @@ class Cells(Protocol):
 
     directions: tuple[Direction, ...]
     tails: Tails
+    newest: Floats
+    """Values beyond the reference, the newest: all that is learned after the reference."""
 
     def of(self, values: Matrix) -> Bytes:
         """The cell of each value, shape (n,)."""
 
     def took(self, cells: Bytes, values: Matrix) -> None:
         """These rows were looked at, both (n,)."""
+
+    def remember(self, newest: Floats) -> None:
+        """Go on with these values beyond the reference."""
 
     def means(self, counts: Floats, values: Matrix) -> Floats:
         """Block means (blocks, directions) of `values` (blocks, rows), `counts` of their cells."""

@@ -22,13 +22,14 @@ class LabelledLosses:
     """The newest labelled rows' event times and losses, 16 bytes a row."""
 
     def __init__(self) -> None:
-        self._rows = np.empty((0, 2))
+        self.rows = np.empty((0, 2))
+        """Event times and losses, shape (rows, 2)."""
 
     def add(self, times: IntArray, losses: Floats) -> None:
         """Take in rows with their event times (ms) and losses."""
-        self._rows = np.concatenate([self._rows, np.column_stack([times, losses])])
-        if len(self._rows) > 2 * ROWS:
-            self._rows = self._rows[-ROWS:].copy()
+        self.rows = np.concatenate([self.rows, np.column_stack([times, losses])])
+        if len(self.rows) > 2 * ROWS:
+            self.rows = self.rows[-ROWS:].copy()
 
     def since(self, time: int) -> Loss:
         """What the loss did at `time` (event time, ms).
@@ -37,7 +38,7 @@ class LabelledLosses:
         means, which allows for rows that depend on their neighbours). For a person and for the
         policy of a spec: it is one look, not a confidence sequence.
         """
-        times, losses = self._rows[:, 0], self._rows[:, 1]
+        times, losses = self.rows[:, 0], self.rows[:, 1]
         old, new = losses[times < time], losses[times >= time]
         if min(len(old), len(new)) < FEWEST:
             return Loss(rows_before=len(old), rows_after=len(new))

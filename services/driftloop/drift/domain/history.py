@@ -58,6 +58,14 @@ class History:
         seq, place, time = self.places[max(row - self.first, 0)].tolist()
         return Place(seq, place, time)
 
+    def restore(self, done: int, cells: Bytes, places: IntArray) -> None:
+        """Hold these rows, the places of which go on beyond those that were looked at, `done`."""
+        self.first = done - len(cells)
+        self.placed = self.first
+        self._make_room(len(places))
+        self.cells[: len(cells)], self.places[: len(places)] = cells, places
+        self.placed += len(places)
+
     def _make_room(self, wanted: int) -> None:
         if wanted <= len(self.places):
             return

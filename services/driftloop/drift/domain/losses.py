@@ -21,6 +21,7 @@ class Losses:
         unit = (seen - self._mean) / self._deviation
         scale = max(float((unit**3).mean()), 0.0)  # bounded on both sides
         self.directions: tuple[Direction, ...] = (Direction(name, ""),)
+        self.newest = np.empty(0)
         self.tails = Tails(np.array([scale]), np.array([0.0]), np.zeros(1, dtype=bool))
 
     def of(self, values: Matrix) -> Bytes:
@@ -31,6 +32,9 @@ class Losses:
 
     def took(self, cells: Bytes, values: Matrix) -> None:
         """Nothing is learned from them."""
+
+    def remember(self, newest: Floats) -> None:
+        """There is nothing to remember."""
 
     def means(self, counts: Floats, values: Matrix) -> Floats:
         """Mean losses of blocks, in deviations of the reference."""

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from driftloop.contracts.alarms import Shift
 from driftloop.contracts.batches import Matrix, matrix_of
 from driftloop.contracts.events import DriftDetected, LabelsShifted, PerformanceDegraded
-from driftloop.drift.domain import watched
+from driftloop.drift.domain import harm, watched
+from driftloop.drift.domain.arrays import packed, unpacked
 from driftloop.drift.domain.harm import LabelledLosses
 from driftloop.drift.domain.signals import Change, Signal, Signals, Standing
+from driftloop.drift.domain.snapshot import FORMAT, Snapshot
 from driftloop.evidence import split_alarm_budget
 from driftloop.evidence.arrays import IntArray
 from driftloop.modelspec.losses import row_loss
@@ -82,6 +84,27 @@ class Monitor:
         for change in self._feed("loss", _column(losses), seq, times, at):
             said = self._said(change, times, "OUTCOMES")
             yield PerformanceDegraded(**said, loss=self._spec.loss, version=self._champion)
+
+    def snapshot(self, revision: int, next_seq: dict[str, int]) -> Snapshot:
+        """All of the monitor, which was fed each stream up to before `next_seq`."""
+        return Snapshot(
+            format=FORMAT,
+            champion=self._champion,
+            revision=revision,
+            next_seq=dict(next_seq),
+            groups={name: group.state() for name, group in self.groups.items()},
+            labelled=packed(self._labelled.rows[-harm.ROWS :]),
+            estimates=b"",
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from there; raises `ValueError` when it is of other signals."""
+        if snapshot.groups.keys() != self.groups.keys():
+            accepted = ", ".join(self.groups)
+            raise ValueError(f"groups are {', '.join(snapshot.groups)}; accepted: {accepted}")
+        for name, group in self.groups.items():
+            group.restore(snapshot.groups[name])
+        self._labelled.rows = unpacked(snapshot.labelled)
 
     def standing(self, stream: str) -> Iterator[Standing]:
         """Where the signals that are fed by `stream` stand."""

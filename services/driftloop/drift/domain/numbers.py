@@ -66,8 +66,7 @@ class Numbers:
         spread = int(np.count_nonzero(counts[: there.size])) > 2
         made = Scores(scores if spread else scores[:, :1], shares)
         self._values = self._typical(known)
-        self._beyond = {0: np.empty(0), len(self._edges) - 1: np.empty(0)}
-        """The newest values below all those of the reference, and above."""
+        self.newest = np.full((2, LATELY), np.nan)
         looks = [Direction(name, "")] + [Direction(f"{name}:spread", "spread")] * spread
         self._table, up, down = made.table, made.up, made.down
         if nullable:
@@ -93,12 +92,19 @@ class Numbers:
 
     def took(self, cells: Bytes, values: Matrix) -> None:
         """Values beyond the reference stand for their cells as they are, the newest of them."""
-        for cell, newest in self._beyond.items():
+        for side, cell in enumerate((0, len(self._edges) - 1)):
             beyond = values[cells == cell]
             if beyond.size:
                 finite = np.clip(beyond[-LATELY:].astype(np.float64), -HUGE, HUGE)
-                newest = self._beyond[cell] = np.concatenate([newest, finite])[-LATELY:]
-                self._values[cell] = newest.mean()
+                self.newest[side] = np.concatenate([self.newest[side], finite])[-LATELY:]
+                self._values[cell] = np.nanmean(self.newest[side])
+
+    def remember(self, newest: Floats) -> None:
+        """Go on with these values beyond the reference."""
+        self.newest[:] = newest
+        for side, cell in enumerate((0, len(self._edges) - 1)):
+            if not np.isnan(newest[side]).all():
+                self._values[cell] = np.nanmean(newest[side])
 
     def scores(self, direction: int) -> Floats:
         """What a row of each cell counts for."""

@@ -7,8 +7,10 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from driftloop.contracts.alarms import Part, Summary
+from driftloop.drift.domain.arrays import packed, unpacked
 from driftloop.drift.domain.cells import CELLS, Cells, Floats, Matrix
-from driftloop.drift.domain.history import History, Place
+from driftloop.drift.domain.history import ROWS, History, Place
+from driftloop.drift.domain.snapshot import GroupState
 from driftloop.evidence.arrays import IntArray
 from driftloop.evidence.changepoint import change_point
 from driftloop.evidence.edetector import EDetector
@@ -81,6 +83,8 @@ class Signals:
         self._detector = EDetector(threshold, count, only_up=only_up)
         self._reference = -(-reference // BLOCK) * BLOCK
         self._learning: dict[int, list[Matrix]] = {at: [] for at in range(len(signals))}
+        self._references: dict[int, Matrix] = {}
+        """What each signal that is watched has learned its cells from."""
         self._cells: list[Cells | None] = [None] * len(signals)
         self._since = np.zeros(len(signals), dtype=np.int64)
         """Row from which on a signal's present cells are counted."""
@@ -105,6 +109,44 @@ class Signals:
                     evidence=float(shares[slot].sum()),
                     rows=self._done - int(self._since[at]),
                 )
+
+    def state(self) -> GroupState:
+        """All that a group with the same signals needs to go on from here."""
+        history, first = self._history, max(self._history.first, self._done - ROWS)
+        return GroupState(
+            names=tuple(signal.name for signal in self.signals),
+            references={at: packed(rows) for at, rows in self._references.items()},
+            newest={at: packed(its.newest) for at, its in enumerate(self._cells) if its},
+            learning={
+                at: packed(np.concatenate([np.empty(0, np.float32), *parts]))
+                for at, parts in self._learning.items()
+            },
+            residuals=tuple(map(packed, self._residuals.state)),
+            capital=packed(self._detector.capital),
+            since=packed(self._since),
+            totals=packed(self._totals),
+            cells=packed(history.of(first, self._done)),
+            places=packed(history.places[first - history.first : history.placed - history.first]),
+            rest=packed(self._rest),
+            done=self._done,
+        )
+
+    def restore(self, state: GroupState) -> None:
+        """Go on from there; raises `ValueError` when the state is of other signals."""
+        names = tuple(signal.name for signal in self.signals)
+        if state.names != names:
+            raise ValueError(f"signals are {state.names}; accepted: {names}")
+        self._learning = {at: [unpacked(rows)] for at, rows in state.learning.items()}
+        self._references = {at: unpacked(rows) for at, rows in state.references.items()}
+        for at, reference in self._references.items():
+            its = self._cells[at] = self.signals[at].learn(reference)
+            its.remember(unpacked(state.newest[at]))
+        self._residuals.restore(tuple(map(unpacked, state.residuals)))
+        self._since, self._totals = unpacked(state.since), unpacked(state.totals)
+        self._rest, self._done = unpacked(state.rest), state.done
+        self._history.restore(state.done, unpacked(state.cells), unpacked(state.places))
+        self._weigh()
+        self._detector.capital[:] = unpacked(state.capital)
 
     def update(self, values: Matrix, seq: int, rows: IntArray, times: IntArray) -> Iterator[Change]:
         """Take in values (n, signals) of the rows `rows` of batch `seq`; yields what changed."""
@@ -168,7 +210,7 @@ class Signals:
 
     def _begin(self, at: int) -> None:
         """A signal has its reference: it is watched from here on."""
-        reference = np.concatenate(self._learning.pop(at))
+        reference = self._references[at] = np.concatenate(self._learning.pop(at))
         its = self._cells[at] = self.signals[at].learn(reference)
         cells = its.of(reference)
         blocks = len(reference) // BLOCK
@@ -213,6 +255,7 @@ class Signals:
         for at in changed:
             self._learning[int(at)] = []
             self._cells[int(at)] = None
+            del self._references[int(at)]
             self._since[int(at)] = self._done
         self._weigh()
         return change
