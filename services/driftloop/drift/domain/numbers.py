@@ -16,10 +16,9 @@ from driftloop.drift.domain.cells import (
     about_shares,
     known_shares,
 )
+from driftloop.drift.domain.edges import Edges
 from driftloop.evidence.residuals import Tails
 
-INNER: Final = 30
-"""Cells of equal shares between the smallest and the largest number of the reference."""
 PRIOR: Final = 0.5
 """Rows added to each cell of the reference: what was not seen is not impossible."""
 HUGE: Final = 3e38
@@ -54,9 +53,9 @@ class Numbers:
 
     def __init__(self, name: str, reference: Matrix, *, nullable: bool) -> None:
         known = reference[~np.isnan(reference)]
-        self._edges = _edges(known)
+        self._edges = Edges(known)
         counts = np.bincount(self.of(reference), minlength=CELLS).astype(np.float64)
-        there = counts[: len(self._edges)] + PRIOR
+        there = counts[: self._edges.count] + PRIOR
         shares = np.zeros(CELLS)
         shares[: there.size] = there / there.sum()
         scores = np.zeros((CELLS, 2))
@@ -80,11 +79,7 @@ class Numbers:
 
     def of(self, values: Matrix) -> Bytes:
         """The cell of each value."""
-        # Whatever is above all edges, +inf, is NaN.
-        cells = np.searchsorted(self._edges, values)
-        found: Bytes = cells.astype(np.uint8)
-        found[cells == len(self._edges)] = MISSING
-        return found
+        return self._edges.of(values)
 
     def means(self, counts: Floats, values: Matrix) -> Floats:
         """Mean scores of blocks."""
@@ -92,19 +87,14 @@ class Numbers:
 
     def took(self, cells: Bytes, values: Matrix) -> None:
         """Values beyond the reference stand for their cells as they are, the newest of them."""
-        for side, cell in enumerate((0, len(self._edges) - 1)):
-            beyond = values[cells == cell]
+        for side, cell in enumerate((0, self._edges.count - 1)):
+            beyond = values[cells == cell][-LATELY:]
             if beyond.size:
-                finite = np.clip(beyond[-LATELY:].astype(np.float64), -HUGE, HUGE)
-                self.newest[side] = np.concatenate([self.newest[side], finite])[-LATELY:]
-                self._values[cell] = np.nanmean(self.newest[side])
+                self.newest[side] = np.concatenate([self.newest[side, beyond.size :], beyond])
 
     def remember(self, newest: Floats) -> None:
         """Go on with these values beyond the reference."""
         self.newest[:] = newest
-        for side, cell in enumerate((0, len(self._edges) - 1)):
-            if not np.isnan(newest[side]).all():
-                self._values[cell] = np.nanmean(newest[side])
 
     def scores(self, direction: int) -> Floats:
         """What a row of each cell counts for."""
@@ -119,18 +109,20 @@ class Numbers:
         score = self._table[:, direction]
         shift = float(new @ score - old @ score)
         spread = np.sqrt(max(float(old @ np.square(score)) - float(old @ score) ** 2, 1e-12))
-        told = [float(at @ self._values) for at in (old, new)]
+        values = self._standing_for()
+        told = [float(at @ values) for at in (old, new)]
         if look == "spread":
             told = [
-                float(np.sqrt(max(float(at @ np.square(self._values - mean)), 0.0)))
+                float(np.sqrt(max(float(at @ np.square(values - mean)), 0.0)))
                 for at, mean in zip((old, new), told, strict=True)
             ]
         return told[0], told[1], float(abs(shift) / spread)
 
     def summary(self, name: str, before: Floats, after: Floats) -> Summary:
         """Histograms over the cells."""
-        count, edges = len(self._edges), self._edges[:-1].astype(np.float64)
-        low, high = self._values[0], self._values[count - 1]
+        count, edges = self._edges.count, self._edges.between().astype(np.float64)
+        values = self._standing_for()
+        low, high = values[0], values[count - 1]
         return Summary(
             detector=name,
             edges=(float(low), *edges.tolist(), float(high)),
@@ -139,9 +131,18 @@ class Numbers:
             missing=(float(before[MISSING]), float(after[MISSING])),
         )
 
+    def _standing_for(self) -> Floats:
+        """A value for each cell; for those beyond the reference the mean of the newest."""
+        values = self._values.copy()
+        for side, cell in enumerate((0, self._edges.count - 1)):
+            seen = self.newest[side][~np.isnan(self.newest[side])]
+            if seen.size:
+                values[cell] = np.clip(seen, -HUGE, HUGE).mean()
+        return values
+
     def _typical(self, known: Matrix) -> Floats:
         """A value for each cell: the mean of the reference's, and beyond it a bit more."""
-        count = len(self._edges)
+        count = self._edges.count
         finite = np.clip(known.astype(np.float64), -HUGE, HUGE)
         cells = self.of(known)
         sums = np.bincount(cells, weights=finite, minlength=CELLS)
@@ -155,14 +156,3 @@ class Numbers:
         values[:count] = np.interp(np.arange(count), filled, values[filled])
         values[0], values[count - 1] = low - room, high + room
         return values
-
-
-def _edges(known: Matrix) -> Matrix:
-    """Upper edges of cells: below all that is known, shares of it, its largest, and beyond."""
-    if not known.size:
-        return np.array([np.inf], dtype=np.float32)
-    inner = np.quantile(known, np.arange(1, INNER) / INNER, method="inverted_cdf")
-    low = np.nextafter(known.min(), np.float32(-np.inf))
-    made = np.concatenate([[low], inner, [known.max()], [np.float32(np.inf)]])
-    edges: Matrix = np.unique(made.astype(np.float32))
-    return edges
