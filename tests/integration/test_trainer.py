@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnxruntime as ort
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from driftloop.contracts import events as e
 from driftloop.contracts import headers, subjects
 from driftloop.contracts.headers import Origin
 from driftloop.local.nats import NatsServer
+from driftloop.trainer import dataset
 from driftloop.trainer.app import SERVICE
 from driftloop.trainer.handlers import Trainer
 from driftloop.trainer.settings import TrainerSettings
@@ -26,14 +28,15 @@ ROWS = 100
 FAST = {"min_rows": 100, "window_rows": 500, "min_rows_since_change": 200}
 
 
-async def feed(bus: Bus, first: int, last: int) -> None:
+async def feed(bus: Bus, first: int, last: int, turned: int = 10**9) -> None:
+    """Batches `first` to `last` (exclusive); from batch `turned` on the labels are the others."""
     for number in range(first, last):
         drawn = np.random.default_rng(number)
         features = drawn.normal(size=(ROWS, 2))
         message = batch_message(
             subjects.outcomes(MODEL),
             outcomes(
-                (features[:, 0] > 0).astype(np.float64),
+                ((features[:, 0] > 0) != (number >= turned)).astype(np.float64),
                 features=features,
                 times=[BEGIN_MS + 60_000 * (ROWS * number + at) for at in range(ROWS)],
             ),
@@ -116,14 +119,93 @@ async def test_a_second_attempt_has_the_same_rows_and_gives_the_same_model(
     assert newer[0].train != first.manifest.train
 
 
-async def test_rows_since_the_change_are_taken(bus: Bus) -> None:
-    await register(bus, spec(training={**FAST, "parameters": {"max_iter": 5}}))
-    await feed(bus, 0, 6)
-    since = BEGIN_MS + 60_000 * ROWS * 3
-    started, _ = await said(Trainer(bus, TrainerSettings()), asked(since_time=since))
+TURNED = 3
+SINCE = BEGIN_MS + 60_000 * ROWS * TURNED
+
+
+async def test_rows_since_the_change_are_chosen_and_named_where_they_answer_better(
+    bus: Bus,
+) -> None:
+    await register(bus, spec(training={**FAST, "parameters": {"max_iter": 10}}))
+    await feed(bus, 0, 7, TURNED)
+    started, trained = await said(Trainer(bus, TrainerSettings()), asked(since_time=SINCE))
     assert isinstance(started, e.TrainingStarted)
-    assert started.window == "300 rows since the change"
-    assert started.train.first_seq == 4
+    assert started.window == "the newest 500 rows or 400 rows since the change"
+    assert [w.first_seq for w in started.windows] == [3, TURNED + 1]
+    assert (started.train.first_seq, started.train.rows) == (3, 400)
+    assert isinstance(trained, e.CandidateTrained)
+    manifest = trained.manifest
+    assert manifest.window.startswith("400 rows since the change (loss 0.")
+    assert "not the newest 500 rows (loss 0." in manifest.window
+    assert (manifest.train.first_seq, manifest.train.rows) == (TURNED + 1, 300)
+    assert manifest.holdout == started.holdout
+    newest, since = manifest.tried
+    assert since.chosen
+    assert since.rows == manifest.train.rows
+    assert newest.loss is not None
+    assert since.loss is not None
+    assert newest.loss > since.loss == manifest.metrics["brier"]
+    assert (await dataset.rebuild(bus, MODEL, manifest.train)).dataset == manifest.train
+    snapshot = pq.read_table(_file(await Artifacts(bus).get(manifest.snapshot_sha256)))
+    assert snapshot.num_rows == 400
+
+
+async def test_rows_of_before_a_change_that_was_none_are_kept(bus: Bus) -> None:
+    await register(bus, spec(training={**FAST, "parameters": {"max_iter": 10}}))
+    await feed(bus, 0, 7)
+    started, trained = await said(Trainer(bus, TrainerSettings()), asked(since_time=SINCE))
+    assert isinstance(started, e.TrainingStarted)
+    assert isinstance(trained, e.CandidateTrained)
+    assert trained.manifest.train == started.train
+    assert [w.name for w in trained.manifest.tried if w.chosen] == ["newest"]
+
+
+async def test_a_second_attempt_tries_the_windows_of_the_first_and_chooses_the_same(
+    bus: Bus,
+) -> None:
+    await register(bus, spec(training={**FAST, "parameters": {"max_iter": 10}}))
+    await feed(bus, 0, 7, TURNED)
+    trainer = Trainer(bus, TrainerSettings())
+    started, first = await said(trainer, asked(since_time=SINCE))
+    await bus.emit(started)
+    await feed(bus, 7, 9, TURNED)
+    again, second = await said(trainer, asked(since_time=SINCE))
+    assert again == started
+    assert isinstance(first, e.CandidateTrained)
+    assert isinstance(second, e.CandidateTrained)
+    assert second.manifest.train.first_seq == TURNED + 1
+    assert lasting(second.manifest) == lasting(first.manifest)
+
+
+def lasting(manifest: e.Manifest) -> e.Manifest:
+    """The manifest without what it took, in seconds."""
+    tried = tuple(msgspec.structs.replace(w, seconds=0.0) for w in manifest.tried)
+    return msgspec.structs.replace(manifest, seconds=0.0, cpu_seconds=0.0, tried=tried)
+
+
+async def test_an_attempt_from_before_there_were_several_windows_is_taken_up(bus: Bus) -> None:
+    await register(bus, spec(training={**FAST, "parameters": {"max_iter": 5}}))
+    await feed(bus, 0, 7, TURNED)
+    trainer = Trainer(bus, TrainerSettings())
+    started, _ = await said(trainer, asked())
+    assert isinstance(started, e.TrainingStarted)
+    await bus.emit(msgspec.structs.replace(started, windows=()))
+    again, trained = await said(trainer, asked())
+    assert isinstance(again, e.TrainingStarted)
+    assert again.window == started.window
+    assert isinstance(trained, e.CandidateTrained)
+    assert trained.manifest.train == started.train
+
+
+async def test_weights_that_an_estimator_does_not_take_fail_the_run_with_the_reason(
+    bus: Bus,
+) -> None:
+    neighbours = {"estimator": "sklearn.neighbors.KNeighborsClassifier", "windows": ["weighted"]}
+    await register(bus, spec(training={**FAST, **neighbours}))
+    await feed(bus, 0, 4)
+    _, failed = await said(Trainer(bus, TrainerSettings()), asked())
+    assert isinstance(failed, e.TrainingFailed)
+    assert "weighted needs weights, but KNeighborsClassifier takes none" in failed.reason
 
 
 async def test_a_run_without_rows_and_one_that_cannot_be_fitted_fail_with_the_reason(

@@ -23,8 +23,30 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """A training set that is tried: the newest `rows` rows before the holdout, and what came of it.
+
+    It begins at `first_seq` of the log. `half_life` is the age, in rows, at which a row counts half
+    (0: all count the same). `loss` is the mean bounded loss on the holdout, `seconds` what fit and
+    answers took; both are there after the fit. `skipped` says why there was none.
+    """
+
+    name: str
+    why: str = ""
+    rows: int = 0
+    first_seq: int = 0
+    half_life: int = 0
+    loss: float | None = None
+    seconds: float = 0.0
+    chosen: bool = False
+    skipped: str = ""
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a version is made of. Digests are SHA-256 of artifacts; times in seconds."""
+    """What a version is made of. Digests are SHA-256 of artifacts; times in seconds.
+
+    `train` holds exactly the rows of the chosen one of the windows `tried`.
+    """
 
     model: str
     version: int
@@ -43,3 +65,4 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     cpu_seconds: float
     environment: dict[str, str]
+    tried: tuple[Window, ...] = ()

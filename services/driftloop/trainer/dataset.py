@@ -17,7 +17,7 @@ from driftloop.bus.messages import Delivered
 from driftloop.contracts import subjects
 from driftloop.contracts.batches import Matrix, matrix_of
 from driftloop.contracts.errors import InvalidInput
-from driftloop.contracts.events import Dataset
+from driftloop.contracts.events import Dataset, TrainingStarted, Window
 from driftloop.modelspec.spec import Training
 from driftloop.trainer.domain.window import Part, choose
 
@@ -26,10 +26,14 @@ COLUMNS = ("event_id", "event_time", "features", "label", "label_time")
 
 
 class Rows(msgspec.Struct, frozen=True, kw_only=True):
-    """A dataset with its rows: features of shape (rows, width) float32, labels (rows,) float64."""
+    """A dataset with its rows: features of shape (rows, width) float32, labels (rows,) float64.
+
+    `messages` are those of the log, whose payloads the table looks at.
+    """
 
     dataset: Dataset
     table: pa.Table
+    messages: tuple[Delivered, ...] = ()
 
     @property
     def features(self) -> Matrix:
@@ -41,11 +45,23 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
         """The labels."""
         return np.asarray(self.table.column("label").to_numpy(), dtype=np.float64)
 
+    def since(self, first_seq: int) -> "Rows":
+        """The rows from a sequence of the log on, a dataset of their own."""
+        if first_seq <= self.dataset.first_seq:
+            return self
+        return _rows([m for m in self.messages if m.seq >= first_seq])
 
-async def newest(
-    bus: Bus, model: str, training: Training, since_time: int
-) -> tuple[Rows, Rows, str]:
-    """Training and holdout rows of the newest window, and why these; raises `InvalidInput`."""
+
+class Sets(msgspec.Struct, frozen=True, kw_only=True):
+    """The rows of one run: `train` covers every window that is tried, `holdout` judges them."""
+
+    train: Rows
+    holdout: Rows
+    windows: tuple[Window, ...]
+
+
+async def newest(bus: Bus, model: str, training: Training, since_time: int) -> Sets:
+    """The rows of a new run, out of the newest; raises `InvalidInput` when there are too few."""
     subject = subjects.outcomes(model)
     last = await bus.log.last(STREAM, subject)
     if last is None:
@@ -56,11 +72,28 @@ async def newest(
     first = await bus.log.with_total(STREAM, subject, skip)
     assert first is not None
     messages = [m async for m in bus.log.range(STREAM, subject, first.seq, last.seq)]
-    tables = [_table(m) for m in messages]
-    parts = [_part(m, t) for m, t in zip(messages, tables, strict=True)]
-    window = choose(parts, training, since_time)
-    train = _rows(messages[window.first : window.cut], tables[window.first : window.cut])
-    return train, _rows(messages[window.cut :], tables[window.cut :]), window.why
+    plan = choose([_part(m) for m in messages], training, since_time)
+    return Sets(
+        train=_rows(messages[plan.first : plan.cut]),
+        holdout=_rows(messages[plan.cut :]),
+        windows=plan.windows,
+    )
+
+
+async def again(bus: Bus, started: TrainingStarted) -> Sets:
+    """The rows of a run that has begun; raises `InvalidInput` when the log holds them no more."""
+    train = await rebuild(bus, started.model, started.train)
+    every = Window(
+        name="newest",
+        why=started.window,
+        rows=started.train.rows,
+        first_seq=started.train.first_seq,
+    )
+    return Sets(
+        train=train,
+        holdout=await rebuild(bus, started.model, started.holdout),
+        windows=started.windows or (every,),  # an event of before there were several
+    )
 
 
 async def rebuild(bus: Bus, model: str, dataset: Dataset) -> Rows:
@@ -69,7 +102,7 @@ async def rebuild(bus: Bus, model: str, dataset: Dataset) -> Rows:
     messages = [
         m async for m in bus.log.range(STREAM, subject, dataset.first_seq, dataset.last_seq)
     ]
-    rows = _rows(messages, [_table(m) for m in messages]) if messages else None
+    rows = _rows(messages) if messages else None
     if rows is None or rows.dataset != dataset:
         raise InvalidInput(
             f"dataset: {STREAM} {dataset.first_seq} to {dataset.last_seq} has another content; "
@@ -87,20 +120,17 @@ def snapshot(parts: Sequence[Rows]) -> bytes:
     return sink.getvalue()
 
 
-def _table(message: Delivered) -> pa.Table:
-    return pa.Table.from_batches([message.batch().select(list(COLUMNS))])
+def _part(message: Delivered) -> Part:
+    times = message.batch().column("event_time")
+    newest_time = pc.max(times.cast(pa.int64())).as_py()
+    return Part(message.seq, len(times), int(newest_time or 0))
 
 
-def _part(message: Delivered, table: pa.Table) -> Part:
-    newest_time = pc.max(table.column("event_time").cast(pa.int64())).as_py()
-    return Part(message.seq, table.num_rows, int(newest_time or 0))
-
-
-def _rows(messages: Sequence[Delivered], tables: Sequence[pa.Table]) -> Rows:
+def _rows(messages: Sequence[Delivered]) -> Rows:
     content = hashlib.sha256()
     for message in messages:
         content.update(message.payload)
-    table = pa.concat_tables(tables)
+    table = pa.Table.from_batches([m.batch().select(list(COLUMNS)) for m in messages])
     dataset = Dataset(
         stream=STREAM,
         first_seq=messages[0].seq,
@@ -108,4 +138,4 @@ def _rows(messages: Sequence[Delivered], tables: Sequence[pa.Table]) -> Rows:
         rows=table.num_rows,
         sha256=content.hexdigest(),
     )
-    return Rows(dataset=dataset, table=table)
+    return Rows(dataset=dataset, table=table, messages=tuple(messages))

@@ -10,8 +10,12 @@ import json
 import sys
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
 
 DEFAULT_PARAMETERS: Final[dict[str, Any]] = {
     "learning_rate": 0.05,
@@ -83,6 +87,25 @@ def _call(make: Any, estimator: str, parameters: dict[str, Any]) -> Any:
         raise EstimatorError(
             f"training.parameters: {parameters} do not fit {estimator} ({error}); accepted: {known}"
         ) from error
+
+
+def weighted(model: BaseEstimator, weights: NDArray[np.float64] | None) -> dict[str, Any]:
+    """Arguments of `fit` beside the rows: none, or `weights` (rows,) under the name it has there.
+
+    Of a pipeline the last step gets them. Raises `EstimatorError` when its fit takes no weights.
+    """
+    if weights is None:
+        return {}
+    steps, last = "", model
+    while isinstance(last, Pipeline):
+        step, last = last.steps[-1]
+        steps += f"{step}__"
+    if not has_fit_parameter(last, "sample_weight"):
+        raise EstimatorError(
+            f"training.windows: weighted needs weights, but {type(last).__name__} takes none; "
+            "accepted: an estimator, or last step of a pipeline, whose fit takes sample_weight"
+        )
+    return {f"{steps}sample_weight": weights}
 
 
 def main() -> int:

@@ -4,16 +4,19 @@ import platform
 import resource
 import time
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import skl2onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 from skl2onnx.common.data_types import FloatTensorType
 
-from driftloop.evidence import metrics
+from driftloop.contracts.manifest import Window
+from driftloop.evidence import loss_function, metrics
 from driftloop.trainer import estimators
+from driftloop.trainer.domain import choice
 from driftloop.trainer.tasks import FitResult, FitTask
 
 OPSET = 21
@@ -24,34 +27,88 @@ class FitError(ValueError):
     """The rows or the estimator do not allow a candidate."""
 
 
-def fit(task: FitTask) -> FitResult:
-    """Fit on the training rows, answer the holdout rows, convert.
+class Fitted(NamedTuple):
+    """An estimator fitted on a window; its answers (rows, width) to the holdout, their losses."""
 
+    window: Window
+    model: Any
+    answers: NDArray[np.float32]
+    losses: choice.Floats
+
+
+def fit(task: FitTask) -> FitResult:
+    """Fit on each window, answer the holdout rows, convert the one that answers best.
+
+    A window on which nothing can be fitted is skipped; the error is raised if there is no other.
     Everything is float32 and random states are seeded: the same rows give the same bytes.
     """
     started = time.perf_counter()
-    features, labels = without_empty_columns(task.features), task.labels
-    if task.classes:
-        _check_classes(labels, task.classes)
-        labels = labels.astype(np.int64)
-    model = estimators.build(task.estimator, task.parameters, task.task, task.seed)
-    model.fit(features, labels)
-    answers = answer(model, task.holdout, task.classes)
-    converted = convert(model, features.shape[1], task.classes)
+    tried = [_fit(task, window) for window in task.windows or (_all_rows(task),)]
+    fitted = [one for one in tried if isinstance(one, Fitted)]
+    if not fitted:
+        raise FitError("; ".join(one.skipped for one in tried if isinstance(one, Window)))
+    best = fitted[choice.best([one.losses for one in fitted])]
+    converted = convert(best.model, task.features.shape[1], task.classes)
     used = resource.getrusage(resource.RUSAGE_SELF)
     return FitResult(
         model=converted,
-        answers=answers,
-        metrics={**_metrics(task, answers), **_baseline(task)},
+        answers=best.answers,
+        metrics={**_metrics(task, best.answers), **_baseline(task, best.window.rows)},
         seconds=time.perf_counter() - started,
         cpu_seconds=used.ru_utime + used.ru_stime,
-        estimator=repr(model).replace("\n", " "),
+        estimator=repr(best.model).replace("\n", " "),
         environment={
             "python": platform.python_version(),
             "machine": platform.machine(),
             **{name: version(name) for name in PACKAGES},
         },
+        tried=tuple(_told(one, best) for one in tried),
     )
+
+
+def _all_rows(task: FitTask) -> Window:
+    return Window(name="newest", why=f"{len(task.labels)} rows", rows=len(task.labels))
+
+
+def _fit(task: FitTask, window: Window) -> Fitted | Window:
+    """The estimator fitted on a window, or the window with the reason why it was skipped."""
+    if window.skipped:
+        return window
+    started = time.perf_counter()
+    model = estimators.build(task.estimator, task.parameters, task.task, task.seed)
+    features = without_empty_columns(task.features[-window.rows :])
+    labels = task.labels[-window.rows :]
+    weights = choice.by_age(len(labels), window.half_life) if window.half_life else None
+    try:
+        if task.classes:
+            _check_classes(labels, task.classes)
+            labels = labels.astype(np.int64)
+        model.fit(features, labels, **estimators.weighted(model, weights))
+    except ValueError as error:
+        return msgspec.structs.replace(window, skipped=str(error))
+    answers = answer(model, task.holdout, task.classes)
+    losses = _losses(task, answers)
+    told = {"loss": float(losses.mean()), "seconds": time.perf_counter() - started}
+    return Fitted(msgspec.structs.replace(window, **told), model, answers, losses)
+
+
+def _told(one: Fitted | Window, best: Fitted) -> Window:
+    if isinstance(one, Window):
+        return one
+    return msgspec.structs.replace(one.window, chosen=one is best)
+
+
+def _losses(task: FitTask, answers: NDArray[np.float32]) -> choice.Floats:
+    """The bounded loss of each holdout row, (rows,); a full one where an answer is not finite."""
+    good = np.isfinite(answers).all(axis=1)
+    losses = np.ones(len(answers))
+    given, truth = answers[good].astype(np.float64), task.holdout_labels[good]
+    if task.classes:
+        losses[good] = loss_function(task.loss or "brier")(given, truth.astype(np.int64))
+    else:
+        loss = loss_function(task.loss or "scaled_absolute", scale=task.scale)
+        losses[good] = loss(given[:, 0], truth)
+    return losses
 
 
 def without_empty_columns(features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -130,11 +187,10 @@ def _metrics(task: FitTask, answers: NDArray[np.float32]) -> dict[str, float]:
     return made
 
 
-def _baseline(task: FitTask) -> dict[str, float]:
+def _baseline(task: FitTask, rows: int) -> dict[str, float]:
     """The trivial answer of the training rows: the share of each class, or the mean."""
+    labels = task.labels[-rows:]
     if not task.classes:
-        return {"baseline_0": float(np.mean(task.labels))}
-    shares = np.bincount(task.labels.astype(np.int64), minlength=len(task.classes)) / len(
-        task.labels
-    )
+        return {"baseline_0": float(np.mean(labels))}
+    shares = np.bincount(labels.astype(np.int64), minlength=len(task.classes)) / len(labels)
     return {f"baseline_{at}": float(share) for at, share in enumerate(shares)}

@@ -25,6 +25,7 @@ from driftloop.modelspec.spec import Spec
 from driftloop.runtime import metrics
 from driftloop.runtime.child import ChildFailed, Children
 from driftloop.trainer import dataset
+from driftloop.trainer.domain.window import words
 from driftloop.trainer.settings import TrainerSettings
 from driftloop.trainer.tasks import FitResult, FitTask
 
@@ -32,6 +33,11 @@ log = logging.getLogger(__name__)
 
 FITS = metrics.counter("fits", "Trainings by how they ended", ["model", "result"])
 FIT_SECONDS = metrics.counter("fit_seconds", "Time spent fitting and converting", ["model"])
+FIT_WINDOWS = metrics.counter(
+    "fit_windows",
+    "Training sets by what came of them: chosen, not chosen or skipped",
+    ["model", "window", "result"],
+)
 
 PRELOAD = ("driftloop.trainer.fitting",)
 
@@ -56,19 +62,20 @@ class Trainer:
             return
         spec = (await self._bus.spec(event.model)).spec
         try:
-            train, holdout, why = await self._rows(spec, event)
+            sets = await self._sets(spec, event)
             yield TrainingStarted(
                 model=event.model,
                 data_time=event.data_time,
                 run=event.run,
                 version=event.version,
-                train=train.dataset,
-                holdout=holdout.dataset,
-                window=why,
+                train=sets.train.dataset,
+                holdout=sets.holdout.dataset,
+                window=words(sets.windows),
+                windows=sets.windows,
             )
             limit = durations.seconds(spec.training.time_limit)
-            fit = await self._children.run(limit, _fit, _task(spec, train, holdout))
-            manifest = await self._keep(spec, event, fit, (train, holdout), why)
+            fit = await self._children.run(limit, _fit, _task(spec, sets))
+            manifest = await self._keep(spec, event, fit, sets)
         except (InvalidInput, ChildFailed) as error:
             FITS.labels(event.model, "failed").inc()
             yield TrainingFailed(
@@ -79,8 +86,7 @@ class Trainer:
                 reason=f"training: {error}",
             )
             return
-        FITS.labels(event.model, "trained").inc()
-        FIT_SECONDS.labels(event.model).inc(fit.seconds)
+        _count(event.model, fit)
         yield CandidateTrained(
             model=event.model,
             data_time=event.data_time,
@@ -99,28 +105,20 @@ class Trainer:
                 return True
         return False
 
-    async def _rows(
-        self, spec: Spec, event: RetrainRequested
-    ) -> tuple[dataset.Rows, dataset.Rows, str]:
+    async def _sets(self, spec: Spec, event: RetrainRequested) -> dataset.Sets:
         """The rows of this run: those it had before, if it is a second attempt."""
         subject = subjects.event(event.model, TrainingStarted.kind)
         last = await self._bus.log.last("EVENTS", subject)
         before = last.event() if last is not None else None
         if isinstance(before, TrainingStarted) and before.run == event.run:
             log.info("%s: second attempt at %s", event.model, event.run)
-            train = await dataset.rebuild(self._bus, event.model, before.train)
-            holdout = await dataset.rebuild(self._bus, event.model, before.holdout)
-            return train, holdout, before.window
+            return await dataset.again(self._bus, before)
         return await dataset.newest(self._bus, spec.name, spec.training, event.since_time)
 
     async def _keep(
-        self,
-        spec: Spec,
-        event: RetrainRequested,
-        fit: FitResult,
-        rows: tuple[dataset.Rows, dataset.Rows],
-        why: str,
+        self, spec: Spec, event: RetrainRequested, fit: FitResult, sets: dataset.Sets
     ) -> Manifest:
+        train = sets.train.since(fit.chosen.first_seq)
         answers = io.BytesIO()
         np.save(answers, fit.answers, allow_pickle=False)
         return Manifest(
@@ -128,34 +126,35 @@ class Trainer:
             version=event.version,
             model_sha256=await self._artifacts.put(fit.model),
             model_bytes=len(fit.model),
-            train=rows[0].dataset,
-            holdout=rows[1].dataset,
+            train=train.dataset,
+            holdout=sets.holdout.dataset,
             holdout_answers_sha256=await self._artifacts.put(answers.getvalue()),
-            snapshot_sha256=await self._artifacts.put(dataset.snapshot(rows)),
+            snapshot_sha256=await self._artifacts.put(dataset.snapshot((train, sets.holdout))),
             spec_revision=event.spec_revision,
             features=tuple(f.name for f in spec.features),
             width=spec.width,
             estimator=fit.estimator,
-            window=why,
+            window=words(fit.tried),
             metrics=fit.metrics,
             seconds=fit.seconds,
             cpu_seconds=fit.cpu_seconds,
             environment=fit.environment,
+            tried=fit.tried,
         )
 
 
-def _task(spec: Spec, train: dataset.Rows, holdout: dataset.Rows) -> FitTask:
-    return FitTask(
-        estimator=spec.training.estimator,
-        parameters=dict(spec.training.parameters),
-        task=spec.task,
-        classes=spec.target.classes,
-        seed=spec.training.seed,
-        features=train.features,
-        labels=train.labels,
-        holdout=holdout.features,
-        holdout_labels=holdout.labels,
-    )
+def _count(model: str, fit: FitResult) -> None:
+    FITS.labels(model, "trained").inc()
+    FIT_SECONDS.labels(model).inc(fit.seconds)
+    for tried in fit.tried:
+        result = "chosen" if tried.chosen else "skipped" if tried.skipped else "not chosen"
+        FIT_WINDOWS.labels(model, tried.name, result).inc()
+
+
+def _task(spec: Spec, sets: dataset.Sets) -> FitTask:
+    train, holdout = sets.train, sets.holdout
+    of_train, of_holdout = (train.features, train.labels), (holdout.features, holdout.labels)
+    return FitTask.of(spec, sets.windows, of_train, of_holdout)
 
 
 def _fit(task: FitTask) -> FitResult:

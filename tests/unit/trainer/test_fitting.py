@@ -6,14 +6,17 @@ import subprocess
 import sys
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 
+from driftloop.contracts.manifest import Window
 from driftloop.runtime.child import ChildFailed, Children
 from driftloop.trainer import estimators
 from driftloop.trainer.fitting import FitError, fit
@@ -60,9 +63,9 @@ def answers(made: FitResult, features: NDArray[np.float32]) -> NDArray[np.float3
     return np.asarray(session.run([output], {"features": features})[0]).reshape(len(features), -1)
 
 
-def imputed(C: float = 1.0) -> Pipeline:  # noqa: N803  # scikit-learn's own name
+def imputed(C: float = 1.0, max_iter: int = 100) -> Pipeline:  # noqa: N803  # scikit-learn's own name
     """A pipeline as a user might write it."""
-    return make_pipeline(SimpleImputer(), LogisticRegression(C=C))
+    return make_pipeline(SimpleImputer(), LogisticRegression(C=C, max_iter=max_iter))
 
 
 @pytest.mark.parametrize(
@@ -111,6 +114,103 @@ def test_a_holdout_of_one_class_can_be_measured() -> None:
 def test_a_class_without_a_training_row_is_an_error_that_names_it() -> None:
     with pytest.raises(FitError, match="no training row has the class maybe; accepted"):
         fit(task(classes=("no", "yes", "maybe")))
+
+
+def windows(*made: Window) -> dict[str, Window]:
+    return {window.name: window for window in made}
+
+
+NEWEST = Window(name="newest", why="all", rows=ROWS)
+SINCE = Window(name="since_change", why="since", rows=200)
+WEIGHTED = Window(name="weighted", why="weighted", rows=ROWS, half_life=50)
+
+
+def turned(**changes: Any) -> FitTask:
+    """A world that turned over before the newest 200 rows."""
+    asked = task(**({"max_iter": 20} | changes.pop("parameters", {})), **changes)
+    asked.labels[:-200] = 1 - asked.labels[:-200]
+    return asked
+
+
+def trying(asked: FitTask, *tried: Window) -> FitTask:
+    return msgspec.structs.replace(asked, windows=tried)
+
+
+def test_after_a_turn_the_rows_since_it_are_chosen_and_all_windows_are_told_with_their_loss() -> (
+    None
+):
+    asked = turned()
+    made = fit(trying(asked, NEWEST, SINCE))
+    told = windows(*made.tried)
+    assert made.chosen.name == "since_change"
+    assert [window.chosen for window in made.tried] == [False, True]
+    assert told["since_change"].loss == pytest.approx(made.metrics["brier"])
+    assert told["newest"].loss is not None
+    assert told["newest"].loss > 2 * made.metrics["brier"]
+    assert all(window.seconds > 0 for window in made.tried)
+
+
+def test_the_model_of_a_chosen_window_is_that_of_its_rows_alone() -> None:
+    asked = turned()
+    alone = msgspec.structs.replace(
+        asked, features=asked.features[-200:], labels=asked.labels[-200:]
+    )
+    made, single = fit(trying(asked, NEWEST, SINCE)), fit(alone)
+    assert made.model == single.model
+    assert made.metrics == single.metrics
+
+
+def test_without_a_turn_the_first_window_is_kept() -> None:
+    assert fit(trying(task(max_iter=20), NEWEST, SINCE)).chosen.name == "newest"
+
+
+def test_weights_let_new_rows_count_more() -> None:
+    asked = turned()
+    weighted, plain = (fit(trying(asked, window)) for window in (WEIGHTED, NEWEST))
+    assert weighted.metrics["brier"] < plain.metrics["brier"] / 2
+
+
+def test_the_last_step_of_a_pipeline_gets_the_weights() -> None:
+    asked = turned(estimator=f"{__name__}:imputed", parameters={"max_iter": 200})
+    weighted, plain = (fit(trying(asked, window)) for window in (WEIGHTED, NEWEST))
+    assert weighted.metrics["brier"] < plain.metrics["brier"] / 2
+
+
+def test_an_estimator_without_weights_skips_the_weighted_window_and_says_why() -> None:
+    asked = task(f"{__name__}:neighbours")
+    told = windows(*fit(trying(asked, WEIGHTED, NEWEST)).tried)
+    assert told["newest"].chosen
+    assert "KNeighborsClassifier takes none; accepted" in told["weighted"].skipped
+    with pytest.raises(
+        FitError, match=r"training\.windows: weighted needs weights, but KNeighbors"
+    ):
+        fit(trying(asked, WEIGHTED))
+
+
+def test_a_window_without_a_row_of_some_class_is_skipped() -> None:
+    asked = turned()
+    asked.labels[-200:] = 1
+    told = windows(*fit(trying(asked, NEWEST, SINCE)).tried)
+    assert told["newest"].chosen
+    assert "no training row has the class no" in told["since_change"].skipped
+
+
+def test_a_window_that_was_skipped_before_is_told_again() -> None:
+    passed = Window(name="since_change", skipped="only 3 rows since the change")
+    assert fit(trying(task(max_iter=5), NEWEST, passed)).tried[1] == passed
+
+
+def test_a_regression_is_compared_by_its_own_loss() -> None:
+    asked = task(classes=(), max_iter=20)
+    asked.labels[:-200] *= -1
+    made = fit(msgspec.structs.replace(trying(asked, NEWEST, SINCE), scale=10.0))
+    assert made.chosen.name == "since_change"
+    assert made.chosen.loss == pytest.approx(made.metrics["mean_absolute_error"] / 10, rel=1e-3)
+
+
+def neighbours() -> Pipeline:
+    """A pipeline whose last step takes no weights."""
+    return make_pipeline(SimpleImputer(), KNeighborsClassifier())
 
 
 SCRIPT = """
