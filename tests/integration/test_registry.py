@@ -207,6 +207,60 @@ async def test_a_run_past_its_deadline_is_ended_and_a_schedule_that_is_due_start
     assert asked.headers["dl-causation"].startswith("schedule.due:")
 
 
+async def test_operators_challengers_run_beside_each_other_and_the_first_that_is_better_wins(
+    bus: Bus, nats_server: NatsServer
+) -> None:
+    await register(bus, spec())
+    keeper = three_versions()
+    await bus.models.write(MODEL, keeper.state, 0)
+    async with running(SERVICE, nats_server.url):
+        assert (
+            "version 2 challenges version 1"
+            in (await ask(bus, command="challenge", version=2)).text
+        )
+        await ask(bus, command="challenge", version=3)
+        with pytest.raises(InvalidInput, match="version: 3 is a shadow or in a run"):
+            await ask(bus, command="challenge", version=3)
+        keeper.state = await state_of(bus)
+        assert [s.challenger for s in keeper.state.shadows] == [1, 2]
+        await heard(bus, keeper.beside(3, "better"))
+    state = await state_of(bus)
+    assert (state.champion, [s.version for s in state.shadows]) == (3, [1])
+    assert state.run is not None
+    assert state.run.stage == "probation"
+    (promoted,) = (await held(bus, "EVENTS", subjects.event(MODEL, "model.promoted")))[-1:]
+    assert promoted.headers["dl-causation"] == keeper.beside(3, "better").event_id()
+    (retired,) = await said(bus, "model.retired")
+    assert getattr(retired, "reason", "") == "version 3 took over since"
+
+
+async def test_a_challenger_without_labels_retires_at_its_deadline(
+    bus: Bus, nats_server: NatsServer
+) -> None:
+    await register(bus, spec(shadow={"max_duration": "1s"}))
+    await bus.models.write(MODEL, three_versions().state, 0)
+    async with running(SERVICE, nats_server.url, tick_seconds=0.1):
+        await ask(bus, command="challenge", version=2)
+
+        async def ended() -> bool:
+            return len(await said(bus, "model.retired")) == 1
+
+        await eventually(ended, "a challenger retires at its deadline")
+    assert (await state_of(bus)).shadows == ()
+
+
+def three_versions() -> Keeper:
+    """Version 1 is the champion; versions 2 and 3 were rejected offline."""
+    keeper = Keeper()
+    keeper.hear(keeper.accumulated(100))
+    keeper.finish_first_run()
+    for turn in (1, 2):
+        keeper.hear(keeper.accumulated(1_000 * turn, 2 * DAY * turn))
+        keeper.hear(keeper.trained())
+        keeper.hear(keeper.rejected())
+    return keeper
+
+
 async def test_commands_are_answered_with_what_was_done_or_what_is_accepted(
     bus: Bus, nats_server: NatsServer
 ) -> None:

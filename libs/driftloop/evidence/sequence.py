@@ -21,9 +21,11 @@ class BettingConfidenceSequence:
     `level` in (0, 1): the error probability over the whole, endless sequence, half of it a side.
     `bound`: rows lie in [-bound, bound], in units of loss. `grid_points`: odd, 53 to 10001; the
     step at 0 is about 0.026 * bound / (grid_points - 1), so 0.00013 * bound for 201. Bounds are
-    rounded outwards to the grid. Looks are free, and how rows are cut into batches changes
-    nothing. The interval speaks of all rows so far by what the gamblers hold now, not by what they
-    once held: on a stream that moves, one stormy day early on refutes nothing for good.
+    rounded outwards to the grid, which holds `margin` (within (-bound, bound)) and its negative: a
+    verdict at that margin loses nothing to rounding. Looks are free, and how rows are cut into
+    batches changes nothing. The interval speaks of all rows so far by what the gamblers hold now,
+    not by what they once held: on a stream that moves, one stormy day early on refutes nothing for
+    good.
 
     What is promised. (1) If all rows have one mean given the past, the probability that it is ever
     outside is at most `level`. (2) If the mean moves: for an m fixed beforehand, such as a margin,
@@ -46,7 +48,14 @@ class BettingConfidenceSequence:
     2000 rows, looking after every row. An update of 256 rows takes about 2 ms.
     """
 
-    def __init__(self, level: float = 0.05, bound: float = 1.0, *, grid_points: int = 201) -> None:
+    def __init__(
+        self,
+        level: float = 0.05,
+        bound: float = 1.0,
+        *,
+        margin: float = 0.0,
+        grid_points: int = 201,
+    ) -> None:
         """Start with no rows; raises ValueError for a parameter outside its range above."""
         if not 0.0 < level < 1.0:
             raise ValueError(f"level is {level}; accepted is a number between 0 and 1")
@@ -54,9 +63,12 @@ class BettingConfidenceSequence:
             raise ValueError(f"bound is {bound}; accepted is a finite number over 0")
         if grid_points % 2 == 0 or not 53 <= grid_points <= 10_001:
             raise ValueError(f"grid_points is {grid_points}; accepted is an odd number 53..10001")
+        if not abs(margin) < bound:
+            raise ValueError(f"margin is {margin}; accepted is a number over -{bound} and under it")
         self.level = level
         self.bound = bound
-        self._grid = candidate_grid(grid_points)
+        at = margin / bound
+        self._grid = np.union1d(candidate_grid(grid_points), [at, -at])
         self._rising = UpsideCapital(self._grid[1:-1], level / 2)
         self._falling = UpsideCapital(self._grid[1:-1], level / 2)
         self._rows = 0

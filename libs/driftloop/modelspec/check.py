@@ -15,7 +15,7 @@ from driftloop.contracts.names import MODEL_NAME, MODEL_NAME_ACCEPTED
 from driftloop.evidence.losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES
 from driftloop.modelspec import durations
 from driftloop.modelspec import spec as spec_of
-from driftloop.modelspec.spec import Feature, Spec
+from driftloop.modelspec.spec import Feature, Spec, Training
 
 _ESTIMATOR: Final = re.compile(r"default\Z|[A-Za-z_][\w.]*[.:][A-Za-z_]\w*\Z")
 _TABLES: Final[dict[str, type[msgspec.Struct]]] = {
@@ -105,6 +105,7 @@ def _problems(spec: Spec) -> Iterator[Problem]:
     yield from _features(spec)
     yield from _slices(spec)
     yield from _numbers(spec)
+    yield from _windows(spec.training)
     yield from _durations(spec)
     estimator = spec.training.estimator
     if not _ESTIMATOR.match(estimator):
@@ -207,6 +208,7 @@ def _numbers(spec: Spec) -> Iterator[Problem]:
         ("training.window_rows", t.window_rows),
         ("training.min_rows", t.min_rows),
         ("training.min_rows_since_change", t.min_rows_since_change),
+        ("training.holdout_rows", t.holdout_rows),
         ("triggers.new_data_rows", spec.triggers.new_data_rows),
         ("shadow.min_rows", s.min_rows),
         ("shadow.max_rows", s.max_rows),
@@ -229,15 +231,26 @@ def _numbers(spec: Spec) -> Iterator[Problem]:
         yield "shadow.level", s.level, "is not an error level", "a number above 0 and below 0.5"
     if not -1 < s.margin < 1:
         yield "shadow.margin", s.margin, "is not a margin", "a loss difference between -1 and 1"
+    if not 0 <= s.non_inferiority < 1 + min(s.margin, 0.0):
+        accepted = "a loss difference from 0 to below 1, and above -1 when taken from the margin"
+        yield "shadow.non_inferiority", s.non_inferiority, "is not a tolerance", accepted
     if not 0 <= s.share <= 1:
         yield "shadow.share", s.share, "is not a share", "a number from 0 to 1"
-    if not d.alarms_per_million > 0:
+    if not 0 < d.alarms_per_million <= 1_000:
+        accepted = "a number above 0, up to 1000"
+        yield "drift.alarms_per_million", d.alarms_per_million, "is not a budget", accepted
+
+
+def _windows(t: Training) -> Iterator[Problem]:
+    if not t.windows or len(set(t.windows)) != len(t.windows):
         yield (
-            "drift.alarms_per_million",
-            d.alarms_per_million,
-            "is not a budget",
-            "a number above 0",
+            "training.windows",
+            list(t.windows),
+            "does not name the training sets",
+            "one or more different ones of newest, since_change, weighted",
         )
+    if not 0.01 <= t.half_life <= 10:
+        yield "training.half_life", t.half_life, "is not a half-life", "a share from 0.01 to 10"
 
 
 def _durations(spec: Spec) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ import msgspec
 Task = Literal["classification", "regression"]
 FeatureType = Literal["number", "integer", "category", "boolean"]
 TriggerName = Literal["drift", "degraded", "schedule", "new_data"]
+WindowName = Literal["newest", "since_change", "weighted"]
 
 
 Parameter = bool | int | float | str | list[int | float | str] | None
@@ -74,9 +75,15 @@ class Training(Table, frozen=True, kw_only=True):
     min_rows: int = 1_000
     """Labelled rows without which no candidate is trained."""
     min_rows_since_change: int = 10_000
-    """After drift only rows since the change are used, if there are so many."""
+    """After drift the rows since the change are tried alone, if there are so many."""
+    windows: tuple[WindowName, ...] = ("newest", "since_change")
+    """Which training sets are tried, a fit each: the first that none clearly beats is taken."""
+    half_life: float = 0.25
+    """Of `weighted`: share of the window's rows by which a row has to be older to count half."""
     holdout: float = 0.1
-    """Share of the newest rows that judge the candidate."""
+    """Share of the newest rows that judge the candidate, and that it does not learn from."""
+    holdout_rows: int = 10_000
+    """At most so many: in a long history a tenth is old news, and the newest rows teach most."""
     time_limit: str = "10m"
     """How long fit and conversion may take."""
     seed: int = 0
@@ -114,7 +121,7 @@ class Slice(Table, frozen=True, kw_only=True):
 
 
 class Drift(Table, frozen=True, kw_only=True):
-    """One false-alarm budget for the whole model, split over all its detectors."""
+    """One false-alarm budget for the whole model, shared by all that is watched."""
 
     alarms_per_million: float = 1.0
     """False alarms in a million rows, of all detectors together."""
@@ -124,8 +131,12 @@ class Drift(Table, frozen=True, kw_only=True):
     """Whether features are watched."""
     predictions: bool = True
     """Whether the answers are watched."""
+    labels: bool = True
+    """Whether the labels are watched."""
     loss: bool = True
     """Whether the loss on labelled rows is watched."""
+    harmless: Literal["retrain", "note"] = "retrain"
+    """What a shift does when labelled rows show that the loss did not move."""
 
 
 class Triggers(Table, frozen=True, kw_only=True):
@@ -147,9 +158,13 @@ class Shadow(Table, frozen=True, kw_only=True):
     loss: str = ""
     """Loss of the evidence; empty is `brier`, for a regression `scaled_absolute`."""
     level: float = 0.05
-    """How often the verdict may be wrong."""
+    """How often a verdict may be wrong: shared by all challengers of a champion since its promotion
+    or the newest alarm that started a run."""
     margin: float = 0.0
     """How much better a challenger has to be, in units of the loss."""
+    non_inferiority: float = 0.002
+    """How much of the margin is let off in a run that `schedule` or `new_data` started: with a
+    margin of 0 its challenger may be so much worse, in units of the loss. 0 lets nothing off."""
     min_rows: int = 200
     """Paired rows before a verdict."""
     max_rows: int = 4_000

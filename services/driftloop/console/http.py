@@ -65,9 +65,11 @@ def create_app(console: Console) -> FastAPI:
 
     @app.post("/api/models/{model}/{command}", openapi_extra=_ORDER)
     async def order(
-        model: str, command: Literal["retrain", "promote", "rollback"], request: Request
+        model: str,
+        command: Literal["retrain", "challenge", "promote", "rollback"],
+        request: Request,
     ) -> Response:
-        """Order a retraining, a promotion or a roll-back; the registry decides and answers."""
+        """Order a retraining, a challenge, a promotion or a roll-back; the registry decides."""
         if not same_origin(request.headers.get("origin"), request.headers.get("host", "")):
             return problem(403, f"origin: {request.headers['origin']!r}; accepted: this page's own")
         asked = read_order(await read_body(request, MOST_BYTES), command)
@@ -131,7 +133,7 @@ def read_order(body: bytes, command: str) -> Order:
         asked = msgspec.json.decode(body or b"{}", type=Order)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise InvalidInput(f"body: {error}; {accepted}") from error
-    if command == "promote" and asked.version < 1:
+    if command in ("promote", "challenge") and asked.version < 1:
         raise InvalidInput(f"version: {asked.version} is not a version; accepted: 1 or above")
     return asked
 

@@ -34,6 +34,11 @@ log = logging.getLogger(__name__)
 
 ROWS = metrics.counter("drift_rows", "Rows looked at", ["model", "stream"])
 ALARMS = metrics.counter("drift_alarms", "Alarms said", ["model", "detector"])
+LEFT_OUT = metrics.gauge(
+    "drift_estimate_rows_left_out",
+    "Rows the present champion's estimate left out: no number, or labelled too long ago to be kept",
+    ["model"],
+)
 OWNED = metrics.gauge("drift_partitions", "Partitions of the models owned here")
 
 LOOK_SECONDS = 0.5
@@ -209,7 +214,12 @@ class Drift:
             fed.next_seq[stream] = message.seq + 1
 
     async def scores(self, monitor: Monitor, stream: str, at: Delivered) -> None:
-        """Say where the signals stand."""
+        """Say where the signals stand, and what loss is to be expected."""
+        estimates = monitor.estimates
+        LEFT_OUT.labels(at.model).set(estimates.skipped + estimates.dropped)
+        expected = estimates.stat() if stream == "SCORED" else None
+        if expected is not None:
+            await self._bus.stat(expected)
         for standing in monitor.standing(stream):
             await self._bus.stat(
                 DriftScore(

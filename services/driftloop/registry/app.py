@@ -14,6 +14,7 @@ async def wire(settings: RegistrySettings, bus: Bus) -> Wired:
         {
             events.DriftDetected: registry.on_trigger,
             events.PerformanceDegraded: registry.on_trigger,
+            events.LabelsShifted: registry.on_trigger,
             events.DataAccumulated: registry.on_trigger,
             events.TrainingStarted: registry.on_run_event,
             events.TrainingFailed: registry.on_run_event,

@@ -13,14 +13,19 @@ from driftloop.modelspec.spec import Registered
 
 
 class _Standing(NamedTuple):
-    """What the clock can change of a model: its run, or, if `since` is finite, its schedule."""
+    """What the clock can change of a model: its run or shadows; its schedule, if `since` is finite.
+
+    `deadline` is the first of these (seconds since 1970), `cause` the event that set it.
+    """
 
     run: Run | None
     since: float
+    deadline: float
+    cause: str
 
 
 class Clocks:
-    """Deadlines of runs, and schedules, of all models."""
+    """Deadlines of runs and challengers, and schedules, of all models."""
 
     def __init__(self, bus: Bus) -> None:
         self._states = bus.models.changes()
@@ -39,10 +44,10 @@ class Clocks:
             if registered is not None:
                 self._every[model] = _every(registered)
 
-    def late(self, now: float) -> list[tuple[str, Run]]:
-        """Models whose run is at its deadline at `now` (seconds since 1970), with the run."""
-        runs = ((model, its.run) for model, its in self._standing.items())
-        return [(model, run) for model, run in runs if run is not None and now >= run.deadline]
+    def late(self, now: float) -> list[tuple[str, str]]:
+        """Models with something at its deadline at `now` (seconds since 1970), and its cause."""
+        all_models = self._standing.items()
+        return [(model, its.cause) for model, its in all_models if now >= its.deadline]
 
     def scheduled(self, now: float) -> list[str]:
         """Models without a run whose schedule is due at `now`."""
@@ -56,7 +61,11 @@ class Clocks:
 def _standing(state: ModelState) -> _Standing:
     """A schedule waits for the first champion, and lets an alarm that waits go first."""
     waits = state.champion and state.deferred is None
-    return _Standing(state.run, state.last_run_wall_time if waits else math.inf)
+    since = state.last_run_wall_time if waits else math.inf
+    ends = [(shadow.deadline, shadow.started_id) for shadow in state.shadows if shadow.deadline]
+    if state.run is not None:
+        ends.append((state.run.deadline, state.run.cause))
+    return _Standing(state.run, since, *min(ends, default=(math.inf, "")))
 
 
 def _every(registered: Registered) -> float:

@@ -144,8 +144,7 @@ class Registry:
     async def _tick(self) -> None:
         """Look at the deadlines and schedules that are due."""
         await self._clocks.read()
-        for model, run in self._clocks.late(time.time()):
-            cause = Origin(causation=run.cause)
-            await self._ledger.decide(model, cause, stages.on_deadline)
+        for model, cause in self._clocks.late(time.time()):
+            await self._ledger.decide(model, Origin(causation=cause), stages.on_deadline)
         for model in self._clocks.scheduled(time.time()):
             await self._ledger.decide(model, Origin(), triggers.on_schedule)

@@ -126,6 +126,15 @@ def test_the_bound_is_that_of_the_definition_rounded_outwards(
     assert all(is_refuted(float(c), differences) for c in np.linspace(-0.999, lower, 40))
 
 
+@pytest.mark.parametrize("margin", [0.0, 0.00321, -0.00321])
+def test_a_bound_at_the_margin_is_that_of_the_definition_without_rounding(margin: float) -> None:
+    sequence, rows = BettingConfidenceSequence(margin=margin), normal(11, 0.006, 0.06, 4_000)
+    looks = range(50, 4_000, 50)
+    found = [verdict(sequence.update(rows[at - 50 : at]), margin) == "better" for at in looks]
+    assert found == [is_refuted(margin, rows[:at]) for at in looks]
+    assert set(found) == {True, False}
+
+
 @pytest.mark.parametrize("points", [53, 201, 1001])
 def test_the_grid_holds_zero_and_is_fine_around_it(points: int) -> None:
     grid = candidate_grid(points)
@@ -256,3 +265,20 @@ def test_a_worse_model_is_found_as_soon_as_a_better_one() -> None:
     rows, answer = rows_to_decision(differences)
     assert answer == "better"
     assert rows_to_decision(-differences) == (rows, "worse")
+
+
+@pytest.mark.parametrize("margin", [1.0, -1.0, math.nan])
+def test_a_margin_that_no_difference_can_pass_is_refused(margin: float) -> None:
+    with pytest.raises(ValueError, match=f"margin is {margin}; accepted is a number over -1.0"):
+        BettingConfidenceSequence(margin=margin)
+
+
+def test_two_rows_are_too_few_for_any_verdict_at_the_usual_level() -> None:
+    for rows in ([1.0, 1.0], [-1.0, -1.0], [0.0, 0.0]):
+        assert verdict(BettingConfidenceSequence().update(rows), 0.0) == "undecided"
+
+
+def test_constant_differences_decide_by_their_sign_and_zero_never_does() -> None:
+    for constant, expected in ((0.02, "better"), (-0.02, "worse"), (0.0, "undecided")):
+        interval = BettingConfidenceSequence().update(np.full(5_000, constant))
+        assert verdict(interval, 0.0) == expected

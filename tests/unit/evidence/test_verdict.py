@@ -15,8 +15,8 @@ from driftloop.evidence import Interval, verdict
         (-0.01, 0.01, 0.0, "undecided"),
         (0.001, 0.02, 0.002, "undecided"),
         (-0.001, 0.02, -0.002, "better"),
-        (0.0, 0.02, 0.0, "undecided"),
-        (-0.02, 0.0, 0.0, "undecided"),
+        (0.0, 0.02, 0.0, "better"),
+        (-0.02, 0.0, 0.0, "worse"),
     ],
 )
 def test_only_an_interval_clear_of_the_margin_decides(

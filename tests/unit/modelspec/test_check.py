@@ -107,8 +107,23 @@ def test_what_is_no_toml_is_told() -> None:
         ),
         ({"training": {"min_rows": 0}}, "training.min_rows: 0 is not a number of rows"),
         ({"training": {"holdout": 0.9}}, "training.holdout: 0.9 is not a share"),
+        ({"training": {"half_life": 0}}, "training.half_life: 0.0 is not a half-life; accepted:"),
+        ({"training": {"windows": []}}, "training.windows: [] does not name the training sets"),
+        (
+            {"training": {"windows": ["newest", "newest"]}},
+            "accepted: one or more different ones of newest, since_change, weighted",
+        ),
+        ({"training": {"windows": ["oldest"]}}, "training.windows[0]: Invalid enum value 'oldest'"),
         ({"training": {"time_limit": "soon"}}, "training.time_limit: 'soon' is not a duration"),
         ({"shadow": {"loss": "luck"}}, "shadow.loss: 'luck' is not a loss for classification"),
+        (
+            {"shadow": {"non_inferiority": -0.1}},
+            "shadow.non_inferiority: -0.1 is not a tolerance; accepted: a loss difference from 0",
+        ),
+        (
+            {"shadow": {"margin": -0.6, "non_inferiority": 0.4}},
+            "shadow.non_inferiority: 0.4 is not a tolerance",
+        ),
         ({"drift": {"alarms_per_million": 0}}, "drift.alarms_per_million: 0.0 is not a budget"),
         ({"limits": {"earliest": "never"}}, "limits.earliest: 'never' is not a date"),
         (

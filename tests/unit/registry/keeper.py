@@ -7,7 +7,7 @@ import msgspec
 from driftloop.contracts import events as e
 from driftloop.contracts.headers import Origin
 from driftloop.contracts.requests import Command, Done
-from driftloop.contracts.state import ModelState, Pending, Run
+from driftloop.contracts.state import ModelState, Pending, Run, Shadow
 from driftloop.modelspec.spec import Registered
 from driftloop.registry.domain import commands, stages, triggers
 from driftloop.registry.domain.decision import Context, Decision
@@ -174,6 +174,28 @@ class Keeper:
             gates=gates(),
             reason="offline gate: too slow",
             seconds=1.0,
+        )
+
+    def challenger(self, version: int) -> Shadow:
+        """The shadow that a version is."""
+        return next(s for s in self.state.shadows if s.version == version)
+
+    def beside(self, version: int, verdict: e.LiveVerdict) -> e.ShadowConcluded:
+        """What the live gate says of a challenger that an operator put there."""
+        shadow = self.challenger(version)
+        return e.ShadowConcluded(
+            model=MODEL,
+            data_time=5 * DAY,
+            run=shadow.run,
+            version=version,
+            champion=shadow.champion,
+            role="challenger",
+            verdict=verdict,
+            lower=0.0,
+            upper=0.2,
+            mean=0.1,
+            rows=100,
+            reason=f"{verdict} on 100 rows",
         )
 
     def concluded(

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from driftloop.contracts import events as e
 from driftloop.contracts.errors import InvalidInput
+from driftloop.contracts.state import ModelState
+from driftloop.registry.domain.contest import MOST
 from tests.unit.registry.keeper import DAY, Keeper
 
 Step = Callable[[Keeper], list[e.AnyEvent]]
@@ -23,6 +25,16 @@ def command(name: str, version: int) -> Step:
             return keeper.command(name, version)[1]
         except InvalidInput:
             return []
+
+    return step
+
+
+def beside(version: int, verdict: e.LiveVerdict) -> Step:
+    """A verdict on a challenger that an operator put there, if there is one."""
+
+    def step(keeper: Keeper) -> list[e.AnyEvent]:
+        there = [s.version for s in keeper.state.shadows if s.deadline]
+        return keeper.hear(keeper.beside(version, verdict)) if version in there else []
 
     return step
 
@@ -53,8 +65,30 @@ steps: st.SearchStrategy[Step] = st.one_of(
         ]
     ),
     st.builds(lambda r, v: about_the_run(lambda k: k.concluded(r, v)), roles, verdicts),
-    st.builds(command, st.sampled_from(["retrain", "promote", "rollback"]), st.integers(0, 3)),
+    st.builds(
+        command,
+        st.sampled_from(["retrain", "promote", "rollback", "challenge"]),
+        st.integers(0, 3),
+    ),
+    st.builds(beside, st.integers(1, 3), verdicts),
 )
+
+
+def probation(state: ModelState) -> bool:
+    return state.run is not None and state.run.stage == "probation"
+
+
+def runs_begun(said: list[e.AnyEvent]) -> list[str]:
+    """Runs begin with a request, or with the promotion of a challenger an operator put there."""
+    asked = [event for event in said if isinstance(event, e.RetrainRequested)]
+    old = [s.run for s in said if isinstance(s, e.ShadowStarted) and s.role == "probation"]
+    trained = {event.run for event in asked}
+    return [
+        event.run
+        for event in said
+        if isinstance(event, e.RetrainRequested)
+        or (isinstance(event, e.ModelPromoted) and event.run in old and event.run not in trained)
+    ]
 
 
 @settings(max_examples=250, deadline=None)
@@ -74,10 +108,18 @@ def test_whatever_happens_the_model_stays_in_order(taken: list[Step]) -> None:
             s.version in state.versions and s.version != state.champion for s in state.shadows
         )
         assert all(s.champion == state.champion for s in state.shadows)
-        assert all(state.run is not None and s.run == state.run.id for s in state.shadows)
+        own = [s for s in state.shadows if not s.deadline]
+        assert all(state.run is not None and s.run == state.run.id for s in own)
         assert not set(state.past_champions) - set(state.versions)
-        assert len(state.shadows) <= 1
-    begun = [event.run for event in said if isinstance(event, e.RetrainRequested)]
+        assert len(own) <= 1
+        assert len(state.shadows) <= MOST
+        assert len({s.version for s in state.shadows}) == len(state.shadows)
+        numbers = [s.challenger for s in state.shadows if s.role == "challenger"]
+        assert all(number > 0 for number in numbers)
+        assert all(
+            s.role == "challenger" and not probation(state) for s in state.shadows if s.deadline
+        )
+    begun = runs_begun(said)
     ended = [event.run for event in said if isinstance(event, e.RunFinished)]
     assert len(set(begun)) == len(begun)
     assert begun == ended + ([keeper.run.id] if keeper.state.run else [])

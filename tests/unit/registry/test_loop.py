@@ -202,7 +202,7 @@ def test_a_challenger_that_is_worse_is_rejected(live: Keeper) -> None:
 def test_an_undecided_challenger_wins_only_by_policy_and_above_the_margin(
     live: Keeper, policy: str, mean: float, verdict: str
 ) -> None:
-    live.respecify(shadow={"undecided": policy, "margin": 0.01})
+    live.respecify(shadow={"undecided": policy, "margin": 0.01, "min_rows": 50})
     live.challenge()
     said = live.hear(live.concluded("challenger", "undecided", mean))
     if verdict:
@@ -245,7 +245,8 @@ def test_a_stage_that_is_not_done_in_time_fails_the_run(live: Keeper, stage: str
     live.now += 0.2
     (finished,) = live.deadline()
     assert isinstance(finished, e.RunFinished)
-    assert finished.reason == f"{stage} was not done within its deadline"
+    assert f"{stage} was not done within its deadline" in finished.reason
+    assert ("too few labelled rows" in finished.reason) == (stage == "shadowing")
     assert finished.verdict == "failed"
     assert live.state.champion == 1
     assert live.state.shadows == ()

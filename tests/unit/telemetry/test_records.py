@@ -9,7 +9,14 @@ import pytest
 from driftloop.contracts.codec import STAT_TYPES, encode
 from driftloop.contracts.errors import Reject
 from driftloop.contracts.events import RetrainRequested
-from driftloop.contracts.stats import AnyStat, DriftScore, Evidence, JoinStats, ServiceStats
+from driftloop.contracts.stats import (
+    AnyStat,
+    DriftScore,
+    EstimatedLoss,
+    Evidence,
+    JoinStats,
+    ServiceStats,
+)
 from driftloop.telemetry.domain import records
 
 HEAD = {
@@ -58,6 +65,23 @@ MEASURED: list[AnyStat] = [
         scored_seq=4,
         labels_seq=5,
         data_time=1_000,
+    ),
+    EstimatedLoss(
+        about="flights",
+        version=2,
+        loss="brier",
+        estimate=0.2,
+        lower=0.1,
+        upper=0.3,
+        rows=1_000,
+        from_time=500,
+        data_time=1_000,
+        void="the loss moved",
+        reconciled=3,
+        last_estimate=0.2,
+        last_realised=0.25,
+        last_rows=990,
+        last_time=400,
     ),
 ]
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike, NDArray
 
-from driftloop.contracts.events import Role, ShadowConcluded
+from driftloop.contracts.errors import Reject
+from driftloop.contracts.events import Role, Rule, ShadowConcluded
 from driftloop.contracts.state import Shadow
 from driftloop.validation.domain.live import LOOK, LiveGate
 from tests.support.loop import BEGIN_MS, outcomes, spec
@@ -10,7 +11,14 @@ from tests.support.loop import BEGIN_MS, outcomes, spec
 HOUR = 3_600_000
 
 
-def gate(role: Role = "challenger", from_time: int = 0, **limits: object) -> LiveGate:
+def gate(
+    role: Role = "challenger",
+    from_time: int = 0,
+    rule: Rule = "superiority",
+    level: float | None = None,
+    against: float | None = None,
+    **limits: object,
+) -> LiveGate:
     shadow = Shadow(
         version=2,
         champion=1,
@@ -19,6 +27,9 @@ def gate(role: Role = "challenger", from_time: int = 0, **limits: object) -> Liv
         from_seq=1,
         from_time=from_time,
         started_id="shadow.started:x",
+        rule=rule,
+        level=level,
+        margin=against,
     )
     made = {"min_rows": 64, "max_rows": 2_000, "max_duration": "900d", **limits}
     return LiveGate(spec(shadow=made, probation={"max_rows": 300}), shadow)
@@ -94,7 +105,7 @@ def test_equal_models_are_undecided_after_exactly_max_rows() -> None:
     found = play(gate(max_rows=333), 0.8, 0.8)
     assert found is not None
     assert (found.verdict, found.rows) == ("undecided", 333)
-    assert "no evidence either way after 333 rows" in found.reason
+    assert "no evidence either way at level 0.05 within max_rows" in found.reason
 
 
 def test_a_probation_has_limits_of_its_own() -> None:
@@ -170,3 +181,120 @@ def test_how_the_log_is_cut_into_batches_changes_no_verdict(
     )
     assert found.mean == pytest.approx(expected.mean)
     assert found.rows % LOOK == 0 or found.rows == 1_000
+
+
+def test_level_and_margin_are_those_written_down_at_the_start_whatever_the_spec_says_now() -> None:
+    found = play(gate(level=0.004, against=0.2, margin=0.0, max_rows=400), 0.6, 0.9)
+    expected = play(gate(level=0.004, margin=0.2), 0.6, 0.9)
+    assert found is not None
+    assert expected is not None
+    assert (found.verdict, found.rows) == ("worse", expected.rows)
+    assert "worse by superiority: under +0.20000 at level 0.004" in found.reason
+
+
+def test_a_smaller_share_of_the_level_takes_more_rows() -> None:
+    rows = [play(gate(level=level), 0.70, 0.72) for level in (0.05, 0.0005)]
+    assert all(found is not None and found.verdict == "better" for found in rows)
+    assert rows[0].rows < rows[1].rows  # type: ignore[union-attr]
+
+
+def test_a_challenger_as_good_as_the_champion_passes_by_non_inferiority_only() -> None:
+    fresh = play(gate(rule="non_inferiority", against=-0.02), 0.8, 0.8)
+    assert fresh is not None
+    assert fresh.verdict == "better"
+    assert "better by non-inferiority: over -0.02000 at level 0.05" in fresh.reason
+    strict = play(gate(), 0.8, 0.8)
+    assert strict is not None
+    assert strict.verdict == "undecided"
+
+
+def test_a_challenger_worse_by_more_than_the_tolerance_is_worse() -> None:
+    found = play(gate(rule="non_inferiority", against=-0.02), 0.9, 0.6)
+    assert found is not None
+    assert found.verdict == "worse"
+
+
+def test_a_shadow_that_saw_a_sample_is_judged_on_the_rows_it_saw() -> None:
+    other = answers(0.9, 3_000)
+    other[np.random.default_rng(1).random(3_000) > 0.1] = np.nan  # null: not asked, or too late
+    judged = gate()
+    found = play(judged, 0.6, other)
+    assert found is not None
+    assert found.verdict == "better"
+    assert found.rows < 300
+    assert judged.evidence().champion_loss == pytest.approx(0.16, abs=1e-6)
+
+
+def test_a_shadow_that_never_answers_is_undecided_when_its_time_is_up_and_says_why() -> None:
+    found = play(gate(max_duration="100h"), 0.6, np.full(3_000, np.nan))
+    assert found is not None
+    assert (found.verdict, found.rows) == ("undecided", 0)
+    assert "too few labelled rows that both answered within max_duration" in found.reason
+    assert found.mean == 0.0
+
+
+def test_without_labels_there_is_no_verdict_and_two_rows_are_too_few_for_one() -> None:
+    judged = gate()
+    judged.update(outcomes([], version=1, chances=[], shadows={2: []}))
+    assert judged.concluded() is None
+    found = play(judged, 0.0, 1.0, rows=2)
+    assert found is None
+    assert judged.evidence().rows == 2
+
+
+def test_labels_that_come_late_count_when_they_come() -> None:
+    early, late = gate(), gate()
+    rows = 400
+    for judged, times in ((early, range(rows)), (late, range(rows - 1, -1, -1))):
+        judged.update(
+            outcomes(
+                truth(rows),
+                version=1,
+                chances=answers(0.6, rows),
+                shadows={2: answers(0.9, rows)},
+                times=[BEGIN_MS + HOUR * i for i in times],
+            )
+        )
+    assert early.concluded() is not None
+    assert late.concluded() is not None
+    assert early.concluded().verdict == late.concluded().verdict == "better"  # type: ignore[union-attr]
+
+
+def test_equal_answers_to_one_class_only_are_never_promoted() -> None:
+    judged = gate(max_rows=1_000)
+    for at in range(0, 1_000, 100):
+        judged.update(
+            outcomes(
+                np.ones(100),
+                version=1,
+                chances=np.full(100, 0.7),
+                shadows={2: np.full(100, 0.7)},
+                times=[BEGIN_MS + HOUR * i for i in range(at, at + 100)],
+            )
+        )
+    found = judged.concluded()
+    assert found is not None
+    assert (found.verdict, found.mean) == ("undecided", 0.0)
+
+
+def test_a_shadow_whose_answers_are_no_probabilities_is_worse_and_says_which() -> None:
+    judged = gate()
+    batch = outcomes(truth(100), version=1, chances=answers(0.6, 100), shadows={2: [1.7] * 100})
+    assert not judged.update(batch)
+    found = judged.concluded()
+    assert found is not None
+    assert (found.verdict, found.rows) == ("worse", 0)
+    assert "its answers have no loss (probabilities[0, 0] is -0.69" in found.reason
+
+
+def test_rows_on_which_the_champion_has_no_loss_are_refused_and_change_nothing() -> None:
+    judged = gate()
+    for labels, chances in ((truth(100), [1.7] * 100), (np.full(100, 7.0), [0.5] * 100)):
+        bad = outcomes(labels, version=1, chances=chances, shadows={2: [0.9] * 100})
+        with pytest.raises(Reject, match="rows without a loss of version 1: "):
+            judged.update(bad)
+    assert judged.concluded() is None
+    assert judged.evidence().rows == 0
+    found = play(judged, 0.6, 0.9)
+    assert found is not None
+    assert found.verdict == "better"

@@ -12,6 +12,7 @@ from driftloop.contracts.batches import Matrix, matrix_of
 from driftloop.contracts.events import DriftDetected, LabelsShifted, PerformanceDegraded
 from driftloop.drift.domain import harm, watched
 from driftloop.drift.domain.arrays import packed, unpacked
+from driftloop.drift.domain.estimates import Estimates
 from driftloop.drift.domain.harm import LabelledLosses
 from driftloop.drift.domain.signals import Change, Signal, Signals, Standing
 from driftloop.drift.domain.snapshot import FORMAT, Snapshot
@@ -34,6 +35,7 @@ class Monitor:
         self._champion = champion
         self._loss = row_loss(spec)
         self._labelled = LabelledLosses()
+        self.estimates = Estimates(spec, champion)
         drift = spec.drift
         features = watched.features(spec) if drift.features else []
         answers = watched.answers(spec) if drift.predictions else []
@@ -61,6 +63,7 @@ class Monitor:
         """Feed a scored batch; yields shifts of features, missing rates and answers."""
         if batch.column("features").type.list_size != len(self._spec.features):
             return  # rows of another revision of the spec: not what this champion was trained on
+        self.estimates.scored(batch, seq)
         times = _times(batch)
         values = matrix_of(batch.column("features"))[:, self._columns]
         yield from self._drifted("features", values, seq, times, np.arange(len(times)))
@@ -70,6 +73,7 @@ class Monitor:
 
     def outcomes(self, batch: pa.RecordBatch, seq: int) -> Iterator[Found]:
         """Feed a batch of outcomes; yields rises of the champion's own loss, and label shifts."""
+        self.estimates.outcomes(batch, seq)
         at = self._answered(batch)
         if not len(at):
             return
@@ -83,6 +87,7 @@ class Monitor:
             yield LabelsShifted(**self._said(change, times, "OUTCOMES"))
         for change in self._feed("loss", _column(losses), seq, times, at):
             said = self._said(change, times, "OUTCOMES")
+            self.estimates.void("performance degraded", change.since.time)
             yield PerformanceDegraded(**said, loss=self._spec.loss, version=self._champion)
 
     def snapshot(self, revision: int, next_seq: dict[str, int]) -> Snapshot:
@@ -94,7 +99,7 @@ class Monitor:
             next_seq=dict(next_seq),
             groups={name: group.state() for name, group in self.groups.items()},
             labelled=packed(self._labelled.rows[-harm.ROWS :]),
-            estimates=b"",
+            estimates=self.estimates.state(),
         )
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -105,6 +110,7 @@ class Monitor:
         for name, group in self.groups.items():
             group.restore(snapshot.groups[name])
         self._labelled.rows = unpacked(snapshot.labelled)
+        self.estimates = Estimates.restore(self._spec, self._champion, snapshot.estimates)
 
     def standing(self, stream: str) -> Iterator[Standing]:
         """Where the signals that are fed by `stream` stand."""

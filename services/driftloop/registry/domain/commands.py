@@ -4,12 +4,12 @@ from driftloop.contracts.errors import InvalidInput
 from driftloop.contracts.events import OperatorRequested
 from driftloop.contracts.names import run_id
 from driftloop.contracts.requests import Command, Done
-from driftloop.registry.domain import stages, triggers
+from driftloop.registry.domain import contest, crown, triggers
 from driftloop.registry.domain.decision import Decision
 
 
 def on_command(decision: Decision, command: Command) -> Done:
-    """Carry out `retrain`, `promote` or `rollback`; raises `InvalidInput` when it cannot be."""
+    """Carry out any command but `register`; raises `InvalidInput` when it cannot be."""
     state = decision.state
     asked = OperatorRequested(
         model=state.model,
@@ -32,12 +32,13 @@ def on_command(decision: Decision, command: Command) -> Done:
         )
     if version == state.champion:
         raise InvalidInput(f"version: {version} is the champion already; accepted: another one")
+    if command.command == "challenge":
+        return contest.enter(decision, asked)
     if state.run is not None:
         decision.version_stage(state.run.version, "retired")
         decision.finish("superseded", f"{command.by} asked for a {command.command}: {asked.reason}")
-    decision.change(shadows=())
     reason = f"{command.by}: {asked.reason}"
-    act = stages.promote if command.command == "promote" else stages.roll_back
+    act = crown.promote if command.command == "promote" else crown.roll_back
     act(decision, run_id(asked.event_id()), version, reason)
     return Done(text=f"version {version} is the champion of {state.model}")
 

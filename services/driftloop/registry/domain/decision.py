@@ -91,14 +91,17 @@ class Decision:
             changed = msgspec.structs.replace(known, stage=stage, **fields)
             self.change(versions={**self.state.versions, version: changed})
 
-    def retire(self, version: int, reason: str) -> None:
-        """A version answers no more."""
-        run = self.state.run
+    def retire(self, version: int, reason: str, run: str = "") -> None:
+        """A version answers no more; `run` is the one it belonged to, else that in progress."""
+        now = self.state.run
         self.change(shadows=tuple(s for s in self.state.shadows if s.version != version))
         self.version_stage(version, "retired")
         self.say(
             ModelRetired(
-                model=self.state.model, run=run.id if run else "", version=version, reason=reason
+                model=self.state.model,
+                run=run or (now.id if now else ""),
+                version=version,
+                reason=reason,
             )
         )
 

@@ -5,25 +5,23 @@ from driftloop.contracts.events import (
     CandidateApproved,
     CandidateRejected,
     CandidateTrained,
-    ModelPromoted,
-    ModelRolledBack,
-    Role,
     RunEvent,
     ShadowConcluded,
-    ShadowStarted,
     TrainingFailed,
     TrainingStarted,
-    TriggerDeclined,
     Verdict,
 )
-from driftloop.contracts.state import Shadow, Version
-from driftloop.registry.domain import triggers
-from driftloop.registry.domain.decision import PAST_CHAMPIONS, Decision
+from driftloop.contracts.state import Version
+from driftloop.registry.domain import contest, crown, shadows, triggers
+from driftloop.registry.domain.decision import Decision
 
 
 def on_run_event(decision: Decision, event: AnyEvent) -> None:
-    """A fact about the run in progress; facts about other runs change nothing."""
+    """A fact about the run in progress, or a challenger beside it; others change nothing."""
     run = decision.state.run
+    if isinstance(event, ShadowConcluded) and (run is None or event.run != run.id):
+        contest.concluded(decision, event)
+        return
     if not isinstance(event, RunEvent) or run is None or event.run != run.id:
         return
     match event:
@@ -46,6 +44,7 @@ def on_run_event(decision: Decision, event: AnyEvent) -> None:
 
 def on_deadline(decision: Decision) -> None:
     """A stage took too long on the wall clock: the run ends, the champion stays."""
+    contest.on_deadline(decision)
     run = decision.state.run
     if run is None or decision.context.now < run.deadline:
         return
@@ -55,7 +54,8 @@ def on_deadline(decision: Decision) -> None:
         decision.finish("promoted", "probation ended without evidence against it")
         return
     decision.version_stage(run.version, "rejected")
-    _came_to_nothing(decision, "failed", f"{run.stage} was not done within its deadline")
+    why = ": too few labelled rows that both answered" if run.stage == "shadowing" else ""
+    _came_to_nothing(decision, "failed", f"{run.stage} was not done within its deadline{why}")
 
 
 def _came_to_nothing(decision: Decision, verdict: Verdict, reason: str) -> None:
@@ -80,27 +80,21 @@ def _trained(decision: Decision, event: CandidateTrained) -> None:
 def _approved(decision: Decision, event: CandidateApproved) -> None:
     decision.version_stage(event.version, "challenger", gates=event.gates)
     if not decision.state.champion:
-        promote(decision, event.run, event.version, "first model: all offline gates passed")
+        crown.promote(decision, event.run, event.version, "first model: all offline gates passed")
         decision.finish("promoted", "first model: all offline gates passed")
         return
     decision.stage("shadowing")
-    since = decision.state.last_run_data_time
-    _shadow(decision, event.run, event.version, "challenger", since)
+    assert decision.state.run is not None
+    shadows.challenge(decision, event.run, event.version, decision.state.run.trigger)
 
 
 def _challenge_concluded(decision: Decision, event: ShadowConcluded) -> None:
-    undecided = decision.spec.shadow.undecided == "promote"
-    wins = event.verdict == "better" or (
-        event.verdict == "undecided" and undecided and event.mean > decision.spec.shadow.margin
-    )
-    if not wins:
+    shadow = shadows.find(decision, event.run, "challenger")
+    if shadow is None or not crown.wins(decision, event, shadow):
         decision.version_stage(event.version, "rejected")
         _came_to_nothing(decision, "rejected", event.reason)
         return
-    old = decision.state.champion
-    promote(decision, event.run, event.version, event.reason)
-    decision.stage("probation")
-    _shadow(decision, event.run, old, "probation", event.data_time)
+    crown.succeed(decision, event, shadow)
 
 
 def _probation_concluded(decision: Decision, event: ShadowConcluded) -> None:
@@ -109,94 +103,5 @@ def _probation_concluded(decision: Decision, event: ShadowConcluded) -> None:
         decision.finish("promoted", f"kept on probation: {event.reason}")
         return
     demoted = decision.state.champion
-    decision.change(shadows=())
-    roll_back(decision, event.run, event.version, event.reason)
+    crown.roll_back(decision, event.run, event.version, event.reason)
     decision.finish("rolled_back", f"version {demoted} lost on probation: {event.reason}")
-
-
-def promote(decision: Decision, run: str, version: int, reason: str) -> None:
-    """`version` becomes the champion."""
-    previous = _crown(decision, version)
-    decision.say(
-        ModelPromoted(
-            model=decision.state.model,
-            run=run,
-            version=version,
-            previous=previous,
-            model_sha256=decision.state.versions[version].manifest.model_sha256,
-            reason=reason,
-        )
-    )
-
-
-def roll_back(decision: Decision, run: str, version: int, reason: str) -> None:
-    """`version`, a champion of before, takes its place back; who came after it never comes back."""
-    past = decision.state.past_champions
-    previous = _crown(decision, version)
-    kept = past[: past.index(version)] if version in past else past
-    decision.change(past_champions=kept)
-    decision.version_stage(previous, "retired")
-    decision.say(
-        ModelRolledBack(
-            model=decision.state.model,
-            run=run,
-            version=version,
-            previous=previous,
-            model_sha256=decision.state.versions[version].manifest.model_sha256,
-            reason=reason,
-        )
-    )
-
-
-def _crown(decision: Decision, version: int) -> int:
-    """Make `version` the champion; returns the one before (0: none)."""
-    state, context = decision.state, decision.context
-    before = tuple(v for v in (*state.past_champions, state.champion) if v and v != version)
-    decision.change(
-        champion=version,
-        past_champions=before[-PAST_CHAMPIONS:],
-        shadows=tuple(s for s in state.shadows if s.version != version),
-        champion_since_scored=context.scored_seq + 1,
-        champion_since_outcomes=context.outcomes_seq + 1,
-    )
-    waiting = state.deferred
-    if waiting is not None:
-        decision.change(deferred=None)
-        decision.say(
-            TriggerDeclined(
-                model=state.model,
-                trigger=waiting.trigger,
-                trigger_id=waiting.trigger_id,
-                data_time=waiting.data_time,
-                reason=f"version {version} took over since",
-            )
-        )
-    decision.version_stage(version, "champion")
-    if state.champion:
-        decision.version_stage(state.champion, "retired")
-    return state.champion
-
-
-def _shadow(decision: Decision, run: str, version: int, role: Role, since: int) -> None:
-    """`version` answers beside the champion; rows of before `since` (event time) do not count."""
-    state = decision.state
-    started = ShadowStarted(
-        model=state.model,
-        run=run,
-        version=version,
-        champion=state.champion,
-        role=role,
-        from_seq=decision.context.outcomes_seq + 1,
-        from_time=since,
-    )
-    shadow = Shadow(
-        version=version,
-        champion=state.champion,
-        role=role,
-        run=run,
-        from_seq=started.from_seq,
-        from_time=started.from_time,
-        started_id=started.event_id(),
-    )
-    decision.change(shadows=(*state.shadows, shadow))
-    decision.say(started)

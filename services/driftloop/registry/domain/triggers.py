@@ -7,6 +7,7 @@ from driftloop.contracts.events import (
     AnyEvent,
     DataAccumulated,
     DriftDetected,
+    LabelsShifted,
     PerformanceDegraded,
     RetrainRequested,
     ScheduleDue,
@@ -34,6 +35,8 @@ class Fired(NamedTuple):
     stream: str = ""
     seq: int = 0
     attempt: int = 1
+    harmless: str = ""
+    """What the loss did, where labelled rows show that it did not move."""
 
 
 def fired(event: AnyEvent) -> Fired:
@@ -41,20 +44,28 @@ def fired(event: AnyEvent) -> Fired:
     if isinstance(event, PerformanceDegraded):
         numbers = f"from {event.before:.4f} to {event.after:.4f}"
         return _alarm("degraded", event, f"{event.loss} of version {event.version} rose {numbers}")
-    if isinstance(event, DriftDetected):
-        what = (
-            f"{event.shift} shift of {event.feature}" if event.feature else f"{event.shift} shift"
-        )
-        return _alarm("drift", event, f"{what}: mean {event.before:.4g} to {event.after:.4g}")
+    if isinstance(event, DriftDetected | LabelsShifted):
+        shift = "label" if isinstance(event, LabelsShifted) else event.shift
+        numbers = f"{event.before:.4g} to {event.after:.4g}"
+        return _alarm("drift", event, f"{shift} shift, {event.detector}: mean {numbers}")
     assert isinstance(event, DataAccumulated)
     reason = f"{event.rows} labelled rows"
     return Fired("new_data", event.event_id(), reason, event.data_time, rows=event.rows)
 
 
 def _alarm(trigger: Trigger, event: Alarm, reason: str) -> Fired:
-    since = event.since_time
+    loss = event.labelled
     return Fired(
-        trigger, event.event_id(), reason, event.data_time, since, 0, event.stream, event.seq
+        trigger=trigger,
+        id=event.event_id(),
+        reason=reason,
+        data_time=event.data_time,
+        since_time=event.since_time,
+        stream=event.stream,
+        seq=event.seq,
+        harmless=f"{loss.before:.4g} to {loss.after:.4g} on {loss.rows_after} labelled rows"
+        if loss.harm == "unmoved"
+        else "",
     )
 
 
@@ -69,6 +80,9 @@ def on_trigger(decision: Decision, trigger: Fired) -> None:
         return
     if trigger.seq < _champion_since(decision, trigger.stream):
         _decline(decision, trigger, f"version {state.champion} took over since")
+        return
+    if trigger.trigger == "drift" and trigger.harmless and spec.drift.harmless == "note":
+        _decline(decision, trigger, f"noted: the loss did not move, {trigger.harmless}")
         return
     if trigger.trigger == "new_data":
         on_clock(decision, trigger.data_time)  # an alarm that waits goes first
@@ -183,6 +197,8 @@ def run_of(trigger_id: str, attempt: int) -> str:
 
 def start(decision: Decision, trigger: Fired) -> None:
     """A run begins: its candidate's version is reserved, the trainer is asked."""
+    if trigger.trigger in ("drift", "degraded") and trigger.attempt == 1:
+        decision.change(challengers=0)  # the world is another: so is the question
     state = decision.state
     run = Run(
         id=run_of(trigger.id, trigger.attempt),

@@ -11,12 +11,21 @@ import pyarrow as pa
 from driftloop.contracts import codec, headers
 from driftloop.contracts.batches import EVENT_TIME
 from driftloop.contracts.events import AnyEvent
-from driftloop.contracts.stats import AnyStat, DriftScore, Evidence, JoinStats, ServiceStats
+from driftloop.contracts.stats import (
+    AnyStat,
+    DriftScore,
+    EstimatedLoss,
+    Evidence,
+    JoinStats,
+    ServiceStats,
+)
 from driftloop.telemetry.domain.rows import Rows
 
 KEPT_BYTES: Final = 16_384
 """So much of a dead letter's payload is kept; the whole is in the stream DEAD."""
 LAST_MS: Final = 10_413_791_999_999
+TIMES: Final = {"data_time", "from_time", "last_time"}
+"""Fields of measurements that are event times, in milliseconds since 1970."""
 
 TEXT, WHOLE, REAL, TIME = pa.string(), pa.uint64(), pa.float64(), EVENT_TIME.type
 _PLACE: Final = {"id": TEXT, "at": TIME, "seq": WHOLE}
@@ -74,6 +83,7 @@ _TABLES: Final[dict[str, pa.Schema]] = {
         "mean": REAL,
         "rows": WHOLE,
         "input_seq": WHOLE,
+        "evidence": REAL,
     },
     "join_stats": {
         **_PLACE,
@@ -84,6 +94,21 @@ _TABLES: Final[dict[str, pa.Schema]] = {
         "waiting_labels": WHOLE,
         "scored_seq": WHOLE,
         "labels_seq": WHOLE,
+    },
+    "estimates": {
+        **_PLACE,
+        "model": TEXT,
+        "data_time": TIME,
+        "version": pa.int32(),
+        "loss": TEXT,
+        **dict.fromkeys(("estimate", "lower", "upper"), REAL),
+        "rows": WHOLE,
+        "from_time": TIME,
+        "void": TEXT,
+        "reconciled": WHOLE,
+        **dict.fromkeys(("last_estimate", "last_realised"), REAL),
+        "last_rows": WHOLE,
+        "last_time": TIME,
     },
 }
 SCHEMAS: Final = {name: pa.schema(list(fields.items())) for name, fields in _TABLES.items()}
@@ -107,8 +132,8 @@ def event(said: AnyEvent, head: Mapping[str, str], seq: int) -> Rows:
 def stat(measured: AnyStat, head: Mapping[str, str], seq: int) -> Rows:
     """A measurement, in the table of its kind."""
     fields = {name: getattr(measured, name) for name in measured.__struct_fields__}
-    if "data_time" in fields:
-        fields["data_time"] = _millis(fields["data_time"])
+    for name in TIMES & fields.keys():
+        fields[name] = _millis(fields[name])
     row = fields | _place(head, seq)
     match measured:
         case ServiceStats():
@@ -121,6 +146,8 @@ def stat(measured: AnyStat, head: Mapping[str, str], seq: int) -> Rows:
             return _one("drift_scores", row | {"model": measured.about, "input_seq": measured.seq})
         case JoinStats():
             return _one("join_stats", row | {"model": measured.about})
+        case EstimatedLoss():
+            return _one("estimates", row | {"model": measured.about})
 
 
 def dead(subject: str, payload: bytes, head: Mapping[str, str], seq: int) -> Rows:

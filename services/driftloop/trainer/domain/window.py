@@ -37,7 +37,7 @@ def choose(parts: Sequence[Part], training: Training, since_time: int) -> Plan:
 
     `parts` are the newest batches of the log in order, about `training.window_rows` rows of them;
     `since_time` is the estimated change (milliseconds; 0: none). The holdout is the newest share of
-    the shortest window in the order of the log, the same for all: all are judged on rows of now.
+    the shortest window, at most `holdout_rows`, in the order of the log, the same for all: all are judged on rows of now.
     Raises `InvalidInput` when there are too few rows.
     """
     rows = sum(p.rows for p in parts)
@@ -50,7 +50,7 @@ def choose(parts: Sequence[Part], training: Training, since_time: int) -> Plan:
     why_not = _not_since(parts, changed, training) if since_time else "there was no change"
     names = [n for n in training.windows if n != "since_change" or not why_not] or ["newest"]
     begins = {name: changed if name == "since_change" else 0 for name in names}
-    cut = _cut(parts, max(begins.values()), training.holdout)
+    cut = _cut(parts, max(begins.values()), training)
     windows = [_window(name, parts, at, cut, training) for name, at in begins.items()]
     if since_time and "since_change" in training.windows and why_not:
         windows.append(Window(name="since_change", skipped=why_not))
@@ -82,9 +82,10 @@ def _window(
     )
 
 
-def _cut(parts: Sequence[Part], first: int, holdout: float) -> int:
-    """Where the holdout begins: at least its share of the rows, and a batch left to train on."""
-    wanted = holdout * sum(p.rows for p in parts[first:])
+def _cut(parts: Sequence[Part], first: int, training: Training) -> int:
+    """Where the holdout begins: at least its rows, and a batch left to train on."""
+    share = training.holdout * sum(p.rows for p in parts[first:])
+    wanted = min(share, training.holdout_rows)
     cut, held = len(parts), 0
     while held < wanted and cut > first + 1:
         cut -= 1

@@ -7,6 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from driftloop.contracts.batches import SHADOW_PREFIX, matrix_of
+from driftloop.contracts.errors import Reject
 from driftloop.contracts.events import LiveVerdict, ShadowConcluded
 from driftloop.contracts.state import Shadow
 from driftloop.contracts.stats import Evidence
@@ -23,7 +24,8 @@ class LiveGate:
 
     It looks for a verdict every `LOOK` paired rows, so how the log is cut into batches changes
     nothing. Rows that were held up and happened before the shadow's start are left out: they show
-    how the world was before. `late` counts those it would have judged.
+    how the world was before. `late` counts those it would have judged. Its level and margin are
+    those that the registry wrote down at the start: a new spec changes no trial under way.
     """
 
     def __init__(self, spec: Spec, shadow: Shadow) -> None:
@@ -33,7 +35,9 @@ class LiveGate:
         self._most = limits.max_rows
         self._longest = durations.milliseconds(limits.max_duration)
         self._loss = row_loss(spec)
-        self._sequence = BettingConfidenceSequence(level=spec.shadow.level)
+        self._level = spec.shadow.level if shadow.level is None else shadow.level
+        self._margin = spec.shadow.margin if shadow.margin is None else shadow.margin
+        self._sequence = BettingConfidenceSequence(level=self._level, margin=self._margin)
         self._column = f"{SHADOW_PREFIX}{shadow.version}"
         self._sums = [0.0, 0.0]
         self.late = 0
@@ -55,8 +59,7 @@ class LiveGate:
         self._clock = int(clock[-1] if end == len(clock) else clock[end])
         self._play(*self._paired(outcomes.slice(0, end)))
         if self._concluded is None and end < len(clock):
-            why = "no evidence either way within max_duration"
-            self._concluded = self._conclude("undecided", why)
+            self._concluded = self._conclude("undecided", self._why_undecided("max_duration"))
         return self._sequence.interval.rows > before
 
     def _in_time(self, outcomes: pa.RecordBatch) -> tuple[pa.RecordBatch, NDArray[np.int64]]:
@@ -81,7 +84,10 @@ class LiveGate:
             self._look()
 
     def _paired(self, outcomes: pa.RecordBatch) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Losses of the champion and the shadow on the rows both answered with finite numbers."""
+        """Losses of the champion and the shadow on the rows both answered with finite numbers.
+
+        Raises `Reject` if labels or the champion's answers have no loss; a shadow's end its trial.
+        """
         if self._column not in outcomes.schema.names:
             return np.empty(0), np.empty(0)
         version = outcomes.column("version").to_numpy(zero_copy_only=False)
@@ -90,8 +96,17 @@ class LiveGate:
             (version == self._shadow.champion) & shadow.is_valid().to_numpy(zero_copy_only=False)
         )
         labels = outcomes.column("label").to_numpy()[at]
-        live = self._loss(matrix_of(outcomes.column("answer"))[at], labels)
-        other = self._loss(matrix_of(shadow)[at], labels)
+        try:
+            live = self._loss(matrix_of(outcomes.column("answer"))[at], labels)
+        except ValueError as error:
+            raise Reject(
+                f"rows without a loss of version {self._shadow.champion}: {error}"
+            ) from error
+        try:
+            other = self._loss(matrix_of(shadow)[at], labels)
+        except ValueError as error:
+            self._concluded = self._conclude("worse", f"its answers have no loss ({error})")
+            return np.empty(0), np.empty(0)
         both = np.isfinite(live) & np.isfinite(other)
         return live[both], other[both]
 
@@ -108,7 +123,7 @@ class LiveGate:
             mean=0.0 if math.isnan(interval.mean) else interval.mean,
             lower=interval.lower,
             upper=interval.upper,
-            margin=self._spec.shadow.margin,
+            margin=self._margin,
             champion_loss=self._sums[0] / rows,
             shadow_loss=self._sums[1] / rows,
             data_time=self._clock,
@@ -120,15 +135,23 @@ class LiveGate:
 
     def _look(self) -> None:
         interval = self._sequence.interval
-        found: LiveVerdict = verdict(interval, self._spec.shadow.margin)
+        found: LiveVerdict = verdict(interval, self._margin)
         last = interval.rows >= self._most
         enough = interval.rows >= self._spec.shadow.min_rows
         if found != "undecided" and enough and (last or interval.rows % LOOK == 0):
-            why = "the confidence sequence excludes the margin"
-            self._concluded = self._conclude(found, why)
+            self._concluded = self._conclude(found, self._why(found))
         elif last:
-            why = f"no evidence either way after {self._most} rows"
-            self._concluded = self._conclude("undecided", why)
+            self._concluded = self._conclude("undecided", self._why_undecided("max_rows"))
+
+    def _why(self, found: LiveVerdict) -> str:
+        rule = self._shadow.rule.replace("_", "-")
+        side = "over" if found == "better" else "under"
+        return f"{found} by {rule}: {side} {self._margin:+.5f} at level {self._level:.3g}"
+
+    def _why_undecided(self, limit: str) -> str:
+        if self._sequence.interval.rows < self._spec.shadow.min_rows:
+            return f"too few labelled rows that both answered within {limit}"
+        return f"no evidence either way at level {self._level:.3g} within {limit}"
 
     def _conclude(self, found: LiveVerdict, why: str) -> ShadowConcluded:
         said, shadow = self.evidence(), self._shadow
