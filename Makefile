@@ -11,11 +11,11 @@ READY := .venv/.stamp
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 CACHES := .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help setup demo bench bench-serve bench-data test check format lock docs dist clean
+.PHONY: help setup demo bench bench-serve bench-data bench-evidence test check format lock docs dist clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [ARGS='...']"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY) ## Build .venv from requirements.lock (the other targets do it when needed)
 	@echo "Ready: $$($(BIN)/python --version), $(BIN)/driftloop"
@@ -23,13 +23,16 @@ setup: $(READY) ## Build .venv from requirements.lock (the other targets do it w
 demo: $(READY) ## Watch the loop retrain and promote on real flights; ARGS for `driftloop demo`
 	@$(BIN)/driftloop demo $(ARGS)
 
-bench: bench-serve bench-data ## Every benchmark
+bench: bench-serve bench-data bench-evidence ## Every benchmark
 
 bench-serve: $(READY) ## Measure inference beside peers; ARGS for `driftloop bench serve`
 	@$(BIN)/driftloop bench serve $(ARGS)
 
 bench-data: $(READY) ## Measure the data plane and write docs/explanation/performance.md
 	@$(BIN)/driftloop bench data --page docs/explanation/performance.md $(ARGS)
+
+bench-evidence: $(READY) ## Measure verdicts and alarms for docs/explanation/evidence.md
+	@$(BIN)/driftloop bench evidence --page docs/explanation/evidence.md $(ARGS)
 
 test: $(READY) ## Run every test, two at a time; those that need Docker skip without; ARGS for pytest
 	@$(BIN)/pytest -q -rs -n 2 --dist loadfile $(ARGS)

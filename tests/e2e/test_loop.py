@@ -75,9 +75,9 @@ async def test_a_change_of_the_world_ends_in_a_promotion(replayed: Replayed) -> 
 
 
 async def test_a_candidate_is_fitted_on_the_rows_since_the_change(replayed: Replayed) -> None:
-    second = of_kind(replayed.done, "training.started")[1]
+    second = of_kind(replayed.done, "candidate.trained")[1].manifest
 
-    assert "since the change" in second.window
+    assert [window.name for window in second.tried if window.chosen] == ["since_change"]
     assert second.train.rows + second.holdout.rows < ROWS - CHANGE
 
 

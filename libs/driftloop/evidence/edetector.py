@@ -9,6 +9,8 @@ from driftloop.evidence.residuals import Residuals
 
 BETS: Final[FloatArray] = np.array([0.15, 0.3, 0.6, 1.2, 2.4, 4.0])
 """Sizes of a change bet on, in standard deviations of a block mean."""
+SHARES: Final[FloatArray] = np.array([0.06, 0.12, 0.27, 0.3, 0.17, 0.08])
+"""How capital is spread over the bets: most on changes that take some blocks to be seen."""
 NORMAL: Final = 0.01
 """Tails of a scale below this are normal ones."""
 LARGEST: Final = 300.0
@@ -45,7 +47,8 @@ class EDetector:
             raise ValueError(f"threshold is {threshold}; accepted is a number over 1")
         self.threshold = threshold
         self.bets = BETS if only_up else np.concatenate([BETS, -BETS])
-        self.weights = np.zeros((directions, 1))
+        self.shares = SHARES if only_up else np.concatenate([SHARES, SHARES]) / 2.0
+        self.weights = np.zeros((directions, self.bets.size))
         self.capital = np.zeros((directions, self.bets.size))
 
     def weigh(self, weights: FloatArray) -> None:
@@ -53,7 +56,7 @@ class EDetector:
 
         A direction without weight loses its capital.
         """
-        self.weights = (weights / self.bets.size)[:, None]
+        self.weights = weights[:, None] * self.shares
         self.capital *= self.weights > 0.0
 
     @property

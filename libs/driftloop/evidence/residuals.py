@@ -9,8 +9,8 @@ from driftloop.evidence.arrays import FloatArray
 
 MOST_PERSISTENT: Final = 0.98
 """Largest coefficient between neighbouring blocks."""
-CAUTION: Final = 0.5
-"""Standard errors that are added to the coefficient between neighbouring blocks."""
+NOTABLE: Final = 1.5
+"""Standard errors below which a coefficient between neighbouring blocks is taken for none."""
 LEAST: Final = 0.25
 """Variance of a block mean of unit scores that is taken for granted, times the rows of a block."""
 TINY: Final = 1e-12
@@ -45,7 +45,7 @@ class RecursiveResiduals:
     Durbin and Evans 1975, JRSS-B 37; Student's t is mapped to the normal by Wallace 1959, Annals of
     Mathematical Statistics 30). So no reference is frozen with the error of its estimate.
     Neighbouring blocks may depend on each other: each mean is forecast from the one before (an
-    autoregression of order one, its coefficient taken a little too large).
+    autoregression of order one, where its coefficient is notable).
 
     The mean of a share has at least the variance of a binomial count with one success and one
     failure more than were seen. State is six numbers a direction.
@@ -99,9 +99,9 @@ class RecursiveResiduals:
         known = spread < least  # the variance is taken for granted, not estimated
         spread = np.maximum(spread, least)
         rho = np.clip((lagged - mean * mean) / spread, -0.99, 0.99)
-        phi = np.clip(rho + CAUTION / np.sqrt(blocks), 0.0, MOST_PERSISTENT)
+        phi = np.where(rho > NOTABLE / np.sqrt(blocks), np.minimum(rho, MOST_PERSISTENT), 0.0)
         # The autoregression's errors, and that of the mean's estimate.
-        spread *= (1.0 - 2.0 * phi * np.minimum(rho, phi) + phi * phi) * (1.0 + 1.0 / blocks)
+        spread *= (1.0 - phi * (2.0 * rho - phi)) * (1.0 + 1.0 / blocks)
         t = ((means - mean) - phi * (before - mean)) / np.sqrt(spread)
         return Residuals(np.where(known, t, _normal(t, np.maximum(blocks - 2.0, 1.0))), up, down)
 

@@ -4,7 +4,18 @@ import sys
 
 import typer
 
-from driftloop.cli import bench_data, events, models, output, send, spec, sql, start, steer
+from driftloop.cli import (
+    backtest,
+    bench_evidence,
+    events,
+    models,
+    output,
+    send,
+    spec,
+    sql,
+    start,
+    steer,
+)
 from driftloop.cli.exits import EXPECTED, MEANINGS, code_of, text_of
 
 EPILOG = (
@@ -23,15 +34,15 @@ def make() -> typer.Typer:
         add_completion=False,
     )
     for panel, group in (
-        ("Start", (start.up, start.demo, start.run)),
+        ("Start", (start.up, start.demo, backtest.backtest, start.run)),
         ("Look", (models.status, models.models, models.runs, events.events, events.why, sql.sql)),
         ("Data", (send.send_rows, send.send_labels, send.predict)),
-        ("Steer", (steer.retrain, steer.promote, steer.rollback)),
+        ("Steer", (steer.retrain, steer.challenge, steer.promote, steer.rollback)),
     ):
         for function in group:
             app.command(rich_help_panel=panel)(function)
     app.add_typer(spec.commands, name="spec", rich_help_panel="Data")
-    app.add_typer(bench_data.COMMANDS, name="bench", rich_help_panel="Look")
+    app.add_typer(bench_evidence.COMMANDS, name="bench", rich_help_panel="Look")
     return app
 
 

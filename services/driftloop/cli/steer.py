@@ -1,4 +1,4 @@
-"""`retrain`, `promote` and `rollback`: what an operator asks of the registry."""
+"""`retrain`, `challenge`, `promote` and `rollback`: what an operator asks of the registry."""
 
 import getpass
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -36,6 +36,17 @@ def promote(
     _order(url, model, json, "promote", reason=reason, version=version)
 
 
+def challenge(
+    model: ModelName,
+    version: Version,
+    reason: Reason = "",
+    json: Json = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Let a version answer beside the champion; it is promoted if the evidence says so."""
+    _order(url, model, json, "challenge", reason=reason, version=version)
+
+
 def rollback(
     model: ModelName, reason: Reason = "", json: Json = False, url: Url = DEFAULT_URL
 ) -> None:
@@ -62,7 +73,7 @@ def _order(
     url: str,
     model: str,
     json: bool,
-    command: Literal["retrain", "promote", "rollback"],
+    command: Literal["retrain", "promote", "rollback", "challenge"],
     *,
     reason: str,
     version: int = 0,

@@ -1,12 +1,12 @@
 import fnmatch
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
 
 from driftloop.contracts import codec, headers, subjects
 from driftloop.contracts.errors import Reject
-from driftloop.contracts.events import AnyEvent, Dataset, RunEvent
+from driftloop.contracts.events import AnyEvent, Dataset, RunEvent, Window
 from driftloop.contracts.headers import Origin
 from tests.support.tiny_models import manifest
 
@@ -22,13 +22,15 @@ def example(kind: type[AnyEvent]) -> AnyEvent:
 def _value(field: str, hint: Any) -> Any:
     if hint is Dataset:
         return _DATASET
+    if hint is Window:
+        return Window(name="newest", rows=90, first_seq=1, loss=0.5, chosen=True)
     if field == "manifest":
         return manifest(1, b"onnx")
-    if field in ("gates", "parts", "summaries"):
-        return ()
-    literal = get_args(hint)
-    if literal:
-        return literal[0]
+    if get_origin(hint) is tuple:
+        return (_value(field, get_args(hint)[0]),) if field == "windows" else ()
+    choices = get_args(hint)
+    if choices:
+        return _value(field, choices[0]) if isinstance(choices[0], type) else choices[0]
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return hint()
     return {str: "flights", int: 7, float: 0.5}[hint]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftloop.evidence.arrays import FloatArray
-from driftloop.evidence.edetector import BETS, EDetector
+from driftloop.evidence.edetector import BETS, SHARES, EDetector
 from driftloop.evidence.residuals import RecursiveResiduals, Residuals, Tails
 
 BLOCK = 16
@@ -79,7 +79,7 @@ def test_the_evidence_is_that_of_the_definition() -> None:
     capital = np.zeros((2, bets.size))
     for row in z:
         capital = (capital + 1) * np.exp(row[:, None] * bets - psi)
-    wanted = capital.mean(axis=1) / 2 / 1e9
+    wanted = capital @ np.concatenate([SHARES, SHARES]) / 2 / 2 / 1e9
     assert detector.evidence == pytest.approx(wanted)
 
 

@@ -14,6 +14,7 @@ PARTS: tuple[type[msgspec.Struct], ...] = (
     alarms.Loss,
     events.Dataset,
     events.Gate,
+    events.Window,
     events.Manifest,
 )
 

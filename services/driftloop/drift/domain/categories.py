@@ -17,7 +17,7 @@ from driftloop.drift.domain.cells import (
 )
 from driftloop.evidence.residuals import Tails
 
-NAMED: Final = 12
+NAMED: Final = 8
 """Categories watched each on its own, the most frequent of the reference; the others as one."""
 
 

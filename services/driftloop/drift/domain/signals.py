@@ -18,9 +18,11 @@ from driftloop.evidence.residuals import RecursiveResiduals, Tails
 
 BLOCK: Final = 16
 """Rows of a block: evidence is looked at after each."""
-RESERVE: Final = 2.0
-"""Half of the budget is kept for what the theory leaves out: variances that are estimated, and rows
-that depend on more than their neighbours."""
+RESERVE: Final = 1.25
+"""A fifth of the bound is kept back for what the theorem leaves out: variances that are estimated,
+and rows that depend on more than their neighbours."""
+SPREAD: Final = 0.25
+"""Weight of how far apart values are, against 1 of where they are."""
 NOTABLE: Final = 0.1
 """Share of the evidence from which on a signal has a part in an alarm."""
 MOST_PARTS: Final = 8
@@ -230,8 +232,9 @@ class Signals:
         weights = np.zeros(self._residuals.last.size)
         for at, (slot, its) in enumerate(zip(self._slots, self._cells, strict=True)):
             if its is not None and at not in self._learning:
-                count = len(its.directions)
-                weights[slot.start : slot.start + count] = 1.0 / (len(self.signals) * count)
+                wanted = np.array([SPREAD if d.look == "spread" else 1.0 for d in its.directions])
+                part = wanted / (wanted.sum() * len(self.signals))
+                weights[slot.start : slot.start + len(part)] = part
         self._detector.weigh(weights)
 
     def _alarm(self) -> Change:

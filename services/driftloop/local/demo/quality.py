@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from driftloop.contracts.batches import matrix_of
 from driftloop.evidence import brier_score, log_loss, roc_auc
+from driftloop.local.backtest.trivial import last_label
 
 Floats = NDArray[np.float64]
 NEW_YORK_MS = 5 * 3_600_000
@@ -73,7 +74,9 @@ class Quality:
         labels, times = np.concatenate(self._labels), np.concatenate(self._times)
         answers = {name: np.concatenate(parts) for name, parts in self._answers.items()}
         answers["majority"] = np.full(len(labels), self._majority)
-        answers["last_label"] = _persistence(times, np.concatenate(self._arrivals), labels)
+        answers["last_label"] = last_label(
+            times, np.concatenate(self._arrivals), labels.astype(np.float64), 2
+        )[:, 1]
         return {
             **{name: _scores(values, labels) for name, values in answers.items()},
             "months": _months(times, labels, answers),
@@ -91,23 +94,6 @@ class Quality:
             for into, name in zip(losses, ("served", "frozen"), strict=True):
                 into.append(log_loss(_pairs(parts[name][block]), labels[block]))
         return when, *losses
-
-
-def _persistence(
-    times: NDArray[np.int64], arrivals: NDArray[np.int64], labels: NDArray[np.int64]
-) -> Floats:
-    """The naive baseline 'as the label that came last', as a probability learned on the way.
-
-    A row at `times` knows only labels whose `arrivals` are before it (all in milliseconds).
-    """
-    order = np.argsort(arrivals, kind="stable")
-    known = np.searchsorted(arrivals[order], times, side="left")
-    arrived = labels[order]
-    previous = np.r_[0, arrived][known]
-    pairs = 2 * np.r_[0, arrived[:-1]] + arrived
-    seen = np.vstack([np.ones(4), 1 + np.cumsum(pairs[:, None] == np.arange(4), axis=0)])[known]
-    late, all_of = seen[np.arange(len(seen)), 2 * previous + 1], seen.reshape(-1, 2, 2).sum(axis=2)
-    return np.asarray(late / all_of[np.arange(len(seen)), previous], dtype=np.float64)
 
 
 def _pairs(late: Floats) -> Floats:

@@ -72,14 +72,21 @@ class Replay:
 
     async def _slice(self, clock: int) -> None:
         """Send the rows that departed and the labels that landed before `clock`."""
+        self.progress.clock = clock
+        await self._send_rows(clock)
+        await self._send_labels(clock)
+
+    async def _send_rows(self, clock: int) -> None:
         progress = self.progress
-        progress.clock = clock
         row_end = int(np.searchsorted(self._times, clock))
-        label_end = int(np.searchsorted(self._label_times, clock))
         if row_end > progress.rows:
             part = self._features.slice(progress.rows, row_end - progress.rows)
             progress.duplicates += (await self._client.send_rows(self._model, part)).duplicate
             progress.rows = row_end
+
+    async def _send_labels(self, clock: int) -> None:
+        progress = self.progress
+        label_end = int(np.searchsorted(self._label_times, clock))
         if label_end > progress.labels:
             part = self._labels.slice(progress.labels, label_end - progress.labels)
             progress.duplicates += (await self._client.send_labels(self._model, part)).duplicate

@@ -5,7 +5,6 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 
 from driftloop.bus.bus import Bus
@@ -17,10 +16,9 @@ from driftloop.contracts.events import (
     CandidateRejected,
     CandidateTrained,
     RetrainRequested,
-    RunFinished,
-    ShadowConcluded,
 )
 from driftloop.local.demo.replay import Progress
+from driftloop.local.demo.runs import UNFINISHED, run_of, show_runs
 from driftloop.local.demo.watch import Watch
 
 TABLES = {
@@ -29,7 +27,6 @@ TABLES = {
     "scored": "scored",
     "outcomes": "outcomes",
 }
-UNFINISHED = "in progress"
 
 
 async def counts(bus: Bus, model: str) -> dict[str, int]:
@@ -119,43 +116,21 @@ def runs(watch: Watch) -> list[dict[str, Any]]:
             cause = message.headers.get(headers.CAUSATION, "")
             own = [(e, m) for e, m in watch.events if getattr(e, "run", None) == event.run]
             ids = ([cause] if cause in position else []) + [m.event_id for _, m in own]
-            made.append(_run(event, [e for e, _ in own], ids))
+            told = run_of(event, [e for e, _ in own])
+            made.append({**told, "event_ids": ids, "seconds": _seconds([e for e, _ in own])})
     return made
 
 
-def _run(asked: RetrainRequested, events: list[AnyEvent], ids: list[str]) -> dict[str, Any]:
-    finished = _first(events, RunFinished)
-    trained = _first(events, CandidateTrained)
-    gated = _first(events, CandidateApproved) or _first(events, CandidateRejected)
-    evidence = [msgspec.to_builtins(e) for e in events if isinstance(e, ShadowConcluded)]
-    return {
-        "id": asked.run,
-        "trigger": asked.trigger,
-        "cause": asked.reason,
-        "verdict": finished.verdict if finished else UNFINISHED,
-        "reason": finished.reason if finished else "the replay ended before the run did",
-        "version": asked.version,
-        "data_time": asked.data_time,
-        "window": trained.manifest.window if trained else None,
-        "dataset": msgspec.to_builtins(trained.manifest.train) if trained else None,
-        "holdout": msgspec.to_builtins(trained.manifest.holdout) if trained else None,
-        "metrics": trained.manifest.metrics if trained else None,
-        "gates": [msgspec.to_builtins(g) for g in gated.gates] if gated else [],
-        "evidence": evidence,
-        "event_ids": ids,
-        "seconds": round(trained.manifest.seconds + (gated.seconds if gated else 0.0), 2)
-        if trained
-        else 0.0,
-    }
-
-
-def _first(events: list[AnyEvent], kind: Any) -> Any:
-    return next((e for e in events if isinstance(e, kind)), None)
+def _seconds(events: list[AnyEvent]) -> float:
+    """What fit and offline gate of a run took."""
+    spent = [e.manifest.seconds for e in events if isinstance(e, CandidateTrained)]
+    spent += [e.seconds for e in events if isinstance(e, CandidateApproved | CandidateRejected)]
+    return round(sum(spent), 2)
 
 
 def show(report: dict[str, Any], console: Console) -> None:
     """The report for a person: runs, quality by month, accounting."""
-    _show_runs(report, console)
+    show_runs((*report["runs"], *report["unfinished_runs"]), console)
     _show_quality(report, console)
     rows, labels = report["rows"], report["labels"]
     sign = "[green]closes[/]" if report["accounting_closes"] else "[red]does not close[/]"
@@ -169,41 +144,6 @@ def show(report: dict[str, Any], console: Console) -> None:
         f"{report['seconds']:.0f} s, {report['rows_per_second']:,.0f} rows/s; the clock held "
         f"{report['clock_held_seconds']:.0f} s for trainings and gates."
     )
-
-
-def _show_runs(report: dict[str, Any], console: Console) -> None:
-    """Each run in a few lines: cause, training window, gates, evidence and verdict."""
-    console.print("[bold]Runs of the loop[/]")
-    colours = {"promoted": "green", "rejected": "yellow", "rolled_back": "magenta", "failed": "red"}
-    for run in (*report["runs"], *report["unfinished_runs"]):
-        colour = colours.get(run["verdict"], "cyan")
-        head = f"[bold]v{run['version']:<3}[/] {run['trigger']:<9} [{colour}]{run['verdict']}[/]"
-        console.print(f"{head}  {run['cause']}")
-        for name, text in (
-            ("trained on", run["window"] or "nothing"),
-            ("gates", _gates(run)),
-            *((e["role"], e["reason"]) for e in run["evidence"]),
-        ):
-            console.print(Padding(f"[dim]{name:<10}[/] {text}", (0, 0, 0, 5)))
-        if run["verdict"] in ("failed", "superseded", UNFINISHED):
-            console.print(Padding(run["reason"], (0, 0, 0, 5)))
-
-
-def _gates(run: dict[str, Any]) -> str:
-    """How many gates passed, the one against the champion, and those that failed."""
-    gates = run["gates"]
-    failed = [
-        f"[red]{g['name']} {g['value']:+.4g} over {g['bound']:g}[/]"
-        for g in gates
-        if not g["passed"]
-    ]
-    against = [
-        f"{g['name']} {g['value']:+.2%}"
-        for g in gates
-        if g["name"] == "loss_to_champion" and g["passed"]
-    ]
-    passed = sum(g["passed"] for g in gates)
-    return ", ".join([f"{passed} of {len(gates)} passed", *against, *failed])
 
 
 def _show_quality(report: dict[str, Any], console: Console) -> None:

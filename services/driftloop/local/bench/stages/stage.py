@@ -88,7 +88,7 @@ def stages(size: Size) -> list[Stage]:
         ),
         Stage("feedback", "rows joined with their labels", "",
               (_ours("feedback", _pairs, _counted("outcomes_rows_total")),), "ours"),
-        Stage("drift", "ADWIN on every feature and the prediction", "logreg",
+        Stage("drift", "e-detectors on every feature and the prediction", "logreg",
               (_ours("drift", _scored, _counted("drift_rows_total")),), "ours"),
         Stage("telemetry", "scored rows into chDB", "",
               (_ours("telemetry", _scored, _counted("telemetry_rows_total")),), "ours"),
