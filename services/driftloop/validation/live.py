@@ -59,9 +59,10 @@ class LiveGates:
         try:
             async for group in follow.groups(self._bus.stopping):
                 concluded = _hear(gate, group)
+                if concluded is not None:  # said first: who sees the last evidence finds it
+                    await self._bus.emit(concluded, origin)
                 await self._bus.stat(gate.evidence())
                 if concluded is not None:
-                    await self._bus.emit(concluded, origin)
                     return
         finally:
             await follow.close()

@@ -12,8 +12,8 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2_contingency, ks_2samp, wasserstein_distance
 
 from driftloop.local.bench.evidence import batchrules
-from driftloop.local.bench.evidence.kswin import KSWIN, OLD, RECENT, p_values
-from driftloop.local.bench.evidence.rivals import ADWIN, HDDMW, Column, EachColumn
+from driftloop.local.bench.evidence.kswin import KSWIN, OLD, RECENT, level, p_values
+from driftloop.local.bench.evidence.rivals import ADWIN, ADWIN_, HDDMW, Column, EachColumn
 from driftloop.local.bench.evidence.scans import DDM, EDDM, HDDMA, PageHinkley, Restarting
 from driftloop.local.bench.evidence.streams import Layout
 
@@ -152,3 +152,25 @@ def test_a_category_is_watched_by_one_detector_each() -> None:
     found = list(EachColumn(ADWIN, Layout((3,))).update(block))
     assert len(found) == 3
     assert all(row >= 3_000 for row, _ in found)
+
+
+def test_indicators_have_a_threshold_of_their_own() -> None:
+    drawn = np.random.default_rng(0)
+    numbers = np.concatenate([drawn.normal(size=3_000), drawn.normal(1, size=1_000)])
+    shares = np.concatenate([drawn.integers(0, 3, 3_000), np.zeros(1_000)])
+    block = np.stack([numbers, shares], axis=1).astype(np.float32)
+
+    def found(number: float, indicator: float | None) -> int:
+        return len(list(ADWIN_.watch(Layout((0, 3)), number, indicator=indicator).update(block)))
+
+    assert (found(1e-3, None), found(1e-3, 1e-300), found(1e-300, 1e-3)) == (4, 1, 3)
+
+
+def test_a_window_of_indicators_is_over_as_often_as_two_binomial_counts_are_apart() -> None:
+    drawn = np.random.default_rng(0)
+    counts = drawn.binomial(RECENT, [[0.4], [0.04]], (2, 2, 200_000))
+    apart = np.abs(counts[0] - counts[1])
+    for chance in (0.05, 6e-4):
+        steps = int(np.flatnonzero(p_values() == level(chance, (0.4, 0.04)))[0])
+        assert (apart >= steps).mean() <= chance * 1.1
+        assert (apart >= steps - 1).mean() > chance

@@ -9,7 +9,7 @@ from scipy.stats import chi2
 
 from driftloop.local.bench.evidence import alarms, detection
 from driftloop.local.bench.evidence.batchrules import KS, PSI, SHARE, Batches
-from driftloop.local.bench.evidence.calibrate import calibrated, rule
+from driftloop.local.bench.evidence.calibrate import Measured, calibrated, measure, place, rule
 from driftloop.local.bench.evidence.detection import Run, follow
 from driftloop.local.bench.evidence.ours import Ours, spec_of
 from driftloop.local.bench.evidence.rivals import CUSUM, KSWIN_, Found
@@ -18,7 +18,9 @@ from driftloop.local.bench.evidence.streams import (
     LOSS_CHANGES,
     NORMAL,
     ROWS,
+    SHARES,
     STATIONARY,
+    STEADY_CATEGORY,
     STEADY_ERRORS,
     ZIPF,
     Block,
@@ -82,6 +84,8 @@ def test_heavy_tails_are_those_of_t_with_three_degrees() -> None:
 def test_categories_and_missing_values_have_their_shares() -> None:
     shares = np.bincount(rows(SKEWED).astype(int).ravel()) / 200_000
     assert shares == pytest.approx(ZIPF, abs=0.005)
+    shares = np.bincount(rows(STEADY_CATEGORY).astype(int).ravel()) / 200_000
+    assert shares == pytest.approx(SHARES, abs=0.005)
     values = rows(MISSING)
     assert np.isnan(values).mean() == pytest.approx(0.1, abs=0.005)
     assert np.nanstd(values) == pytest.approx(1, rel=0.03)
@@ -144,6 +148,33 @@ def test_more_alarms_are_allowed_by_a_lower_calibrated_threshold() -> None:
     assert calibrated(KSWIN_, NORMAL, 1e-3, 0.002).threshold == 1e-3
 
 
+def test_indicators_of_a_category_are_calibrated_together_to_their_own_threshold() -> None:
+    rate = 2e-5
+    number, indicator = (calibrated(CUSUM, of, rate, 0.03) for of in (NORMAL, STEADY_CATEGORY))
+    assert indicator.values == pytest.approx(0.03 * 3 * CUSUM.values, rel=0.15)
+    one, other = (
+        measure(CUSUM, STEADY_CATEGORY, of.threshold, 1_800_000, seed=9)
+        for of in (indicator, number)
+    )
+    assert one.alarms == pytest.approx(rate * one.values, rel=0.5)
+    assert other.alarms > 1.3 * one.alarms
+
+
+def test_the_chance_of_a_window_of_kswin_is_what_is_asked_for() -> None:
+    found = calibrated(KSWIN_, STEADY_CATEGORY, 1e-3, 0.1)
+    assert found.threshold > 1e-3
+    # An alarm keeps the next 99 windows from being judged, and windows share rows.
+    assert 0.1 < found.alarms / (1e-3 * found.values) <= 1
+
+
+def test_equal_thresholds_make_no_line() -> None:
+    same = [Measured(50.0, alarms, 1_000) for alarms in (0, 3)]
+    assert CUSUM.place(50.0) == place(CUSUM, same, 1e-9)
+    nearly = Measured(50.0 * (1 + 1e-15), 2, 1_000)
+    assert place(CUSUM, [*same, nearly], 1e-9) == pytest.approx(50.0)
+    assert place(CUSUM, [Measured(40.0, 30, 1_000), *same[:1]], 1e-9) > 50.0
+
+
 def test_calibrated_batch_rules_keep_their_budget() -> None:
     share, _ = rule(SHARE, 0, losses=False)
     assert 0.1 < share.columns < 0.3
@@ -195,13 +226,21 @@ def test_the_table_of_false_alarms_has_every_detector_and_stream() -> None:
     done: list[float] = []
     (table,) = alarms.tables(0.0003, lambda _, share: done.append(share))
     river = ["ADWIN", "KSWIN", "PageHinkley"]
-    again = [f"{name}, calibrated" for name in (*river, "PageHinkley, tuned")]
+    again = [f"{name}, calibrated" for name in (*river, "CUSUM, told a size")]
     usual = ["KS", "Wasserstein", "PSI", "share of columns"]
     assert [row[0] for row in table.rows] == ["Driftloop", *river, *again, *usual]
     assert table.columns[1:] == tuple(stream.name for stream in STATIONARY)
     assert all(isinstance(cell, float) for cell in table.rows[0][1:])
     assert set(table.rows[8][1:]) == {"~1,000"}
     assert done == sorted(done)
+    assert "Driftloop: 1 seed of 5,000 rows" in table.note
+
+
+def test_our_alarms_do_not_depend_on_how_many_processes_count_them() -> None:
+    runs = [alarms.OurRun(3, seed, alarms.Size(2_000, 3)) for seed in range(3)]
+    one, two = (list(alarms.ours_counted(runs, processes)) for processes in (1, 2))
+    assert len(one) == 3
+    assert one == two
 
 
 @pytest.mark.slow
@@ -214,4 +253,8 @@ def test_the_tables_of_detection_have_every_change_and_detector() -> None:
     three_sd = dict(zip(found["detection"].columns, found["detection"].rows[0], strict=True))
     assert three_sd["share of columns"] == "1 missed"
     assert "missed" not in str(three_sd["Driftloop"])
-    assert three_sd["ahead"] in ("yes", "level", "no")
+    last = found["detection"].columns[-3:]
+    assert last == ("CUSUM, told a size", "ahead of all calibrated", "ahead of the CUSUM too")
+    assert all(row[-2] in ("yes", "level", "no") for row in found["detection"].rows)
+    kinds = [str(row[0]).rsplit(", ", 1)[1] for row in found["thresholds"].rows]
+    assert kinds == ["columns"] * 4 + ["category"] * 4 + ["losses"] * 8

@@ -3,8 +3,10 @@
 River's are there a second time, with thresholds that keep our budget on independent rows.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from typing import Final, NamedTuple
 
 from driftloop.local.bench.evidence.batchrules import BATCH_RULES, REFERENCE, Batches
@@ -22,6 +24,8 @@ VALUES: Final = 2e7
 """Values that one of River's detectors is measured on; KSWIN, which costs most, on a twentieth."""
 CHECKS: Final = 200
 """Batches that a batch rule is measured on."""
+PROCESSES: Final = 2
+"""That our runs are divided over; each is a seed of a stream, so the alarms are the same."""
 OURS_SHARE: Final = 0.8
 """Of the time, about."""
 
@@ -36,6 +40,14 @@ class Size(NamedTuple):
     def factor(self) -> float:
         """What alarms of such a run are multiplied with to be those of a whole one."""
         return COLUMNS / self.columns * RUN / self.rows
+
+
+class OurRun(NamedTuple):
+    """A run of ours: the place of its stream among the stationary ones, and the seed."""
+
+    stream: int
+    seed: int
+    size: Size
 
 
 def tables(scale: float, tell: Tell) -> Iterator[Table]:
@@ -76,14 +88,27 @@ def count(watch: Watch, stream: Stationary, size: Size, seed: int = 0) -> int:
 
 
 def _ours(seeds: int, size: Size, tell: Tell) -> tuple[Cell, ...]:
-    cells: list[Cell] = ["Driftloop"]
-    for at, stream in enumerate(STATIONARY):
-        alarms = 0
-        for seed in range(seeds):
-            tell(f"Driftloop, {stream.name}", OURS_SHARE * (at + seed / seeds) / len(STATIONARY))
-            alarms += count(Ours(stream.layout(size.columns)), stream, size, seed)
-        cells.append(alarms * size.factor / seeds)
-    return tuple(cells)
+    runs = [OurRun(at, seed, size) for at in range(len(STATIONARY)) for seed in range(seeds)]
+    alarms = [0] * len(STATIONARY)
+    counts = ours_counted(runs, PROCESSES if seeds > 1 else 1)
+    for done, (run, found) in enumerate(zip(runs, counts, strict=True), start=1):
+        alarms[run.stream] += found
+        tell(f"Driftloop, {STATIONARY[run.stream].name}", OURS_SHARE * done / len(runs))
+    return "Driftloop", *(of * size.factor / seeds for of in alarms)
+
+
+def ours_counted(runs: Sequence[OurRun], processes: int) -> Iterator[int]:
+    """Our alarms in each of the runs, in their order, in so many processes."""
+    if processes == 1:
+        yield from map(_our_count, runs)
+        return
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        yield from pool.map(_our_count, runs)
+
+
+def _our_count(run: OurRun) -> int:
+    stream = STATIONARY[run.stream]
+    return count(Ours(stream.layout(run.size.columns)), stream, run.size, run.seed)
 
 
 def _river(name: str, rival: Rival, threshold: float, part: float) -> tuple[Cell, ...]:
@@ -112,10 +137,11 @@ def _blocks(rows: float) -> int:
 
 def _note(seeds: int, size: Size) -> str:
     return (
-        f"Driftloop: {seeds} seeds of {size.rows:,} rows, with a budget of {BUDGET:g} in a million "
-        "rows. The others have the thresholds they come with, or of everyday use (p < 0.05, "
-        "distance 0.1, PSI 0.2, half of the columns with p < 0.05), and a seed of fewer rows or "
-        "columns; ~ says that their alarms were multiplied up to a whole run. River's detectors, "
+        f"Driftloop: {seeds} seed{'s' * (seeds > 1)} of {size.rows:,} rows, with a budget of "
+        f"{BUDGET:g} in a million rows. The others have the thresholds they come with, or of "
+        "everyday use (p < 0.05, distance 0.1, PSI 0.2, half of the columns with p < 0.05), and a "
+        "seed of fewer rows or columns; ~ says that their alarms were multiplied up to a whole "
+        "run. River's detectors, and a CUSUM told to look for a quarter of a standard deviation, "
         "calibrated to our budget on the independent rows, are there once more. They "
         "watch each column, a category column as one indicator a category. Batch rules judge "
         f"{ROWS:,} rows against the first {REFERENCE:,}: at most 1,000 alarms a run. "

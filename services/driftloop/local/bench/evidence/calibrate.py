@@ -1,11 +1,12 @@
 """Thresholds at which the rivals raise no more false alarms than the budget allows.
 
 River's detectors: the alarm rate is measured on a stationary stream (numbers, losses, or a category
-as its indicators) at thresholds that go up, until alarms get rare; a line through the logarithms of the last rates, the place of the threshold as
-abscissa, says where the rate is the budget's. A longer run checks it; a threshold that has too many
-alarms becomes a point of the line. Batch rules: a p-value is what it says. Of the others the upper
-2 % of the statistic, simulated without a change, are taken for exponential, which says where its
-tail is as small as the budget wants it.
+as its indicators) at thresholds that go up, until alarms get rare; a line through the logarithms of
+the last rates, the place of the threshold as abscissa, says where the rate is the budget's. A
+longer run checks it; a threshold that has too many alarms becomes a point of the line. KSWIN: the
+chance of one window is known. Batch rules: a p-value is what it says. Of the others the upper 2 %
+of the statistic, simulated without a change, are taken for exponential, which says where its tail
+is as small as the budget wants it.
 """
 
 import math
@@ -109,7 +110,7 @@ def calibrated(rival: Rival, source: Stationary, rate: float, scale: float) -> M
         if len(points) > 1 and points[-1].alarms <= enough:
             break
     for seed in range(SEED + 1, SEED + 1 + CHECKS):
-        threshold = rival.back(_place(rival, points, rate))
+        threshold = rival.back(place(rival, points, rate))
         check = measure(rival, source, threshold, 3 * values, seed)
         wanted = rate * check.values
         if check.alarms <= 1 + wanted + 2 * math.sqrt(wanted):
@@ -125,7 +126,7 @@ def _shares(source: Stationary) -> tuple[float, ...]:
     return SHARES if source is STEADY_CATEGORY else ()
 
 
-def _place(rival: Rival, points: Sequence[Measured], rate: float) -> float:
+def place(rival: Rival, points: Sequence[Measured], rate: float) -> float:
     """Where a line through the logarithms of the rates is at `rate`, but never before the last rate
     that is too high.
 

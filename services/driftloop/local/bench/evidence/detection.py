@@ -25,10 +25,13 @@ from driftloop.local.bench.evidence.streams import (
     COLUMNS,
     LOSS_CHANGES,
     NORMAL,
+    SHARES,
+    STEADY_CATEGORY,
     STEADY_ERRORS,
     Block,
     Changing,
     Layout,
+    Stationary,
 )
 from driftloop.local.bench.evidence.table import Cell, Table, Tell
 
@@ -38,25 +41,32 @@ SAMPLES: Final = 20_000
 QUARTER: Final = 0.25
 """Of the delay: what the error of "since when" may be."""
 OURS: Final = "Driftloop"
+AHEAD: Final = ("ahead of all calibrated", "ahead of the CUSUM too")
 SINCE_COLUMNS: Final = ("error", "delay", "ratio")
 NOTE: Final = (
     f"The change is at row {BEFORE:,} and up to a thousand more; no alarm within 20,000 rows of it "
     "(30,000 of the gradual one) is a miss, an alarm before it is false. Everybody has one false "
     "alarm in a million rows of all columns. River's detectors watch every column (KSWIN only the "
-    "one that changes), a category as one indicator a category. Batch rules judge 1,000 rows "
-    "against the first 5,000, a category by chi-square, Jensen-Shannon or PSI of its shares."
+    "one that changes), a category as one indicator a category, with thresholds of their own for "
+    "indicators. Batch rules judge 1,000 rows against the first 5,000, a category by chi-square, "
+    "Jensen-Shannon or PSI of its shares. The CUSUM is told to look for a shift of a quarter of a "
+    "standard deviation: the size in one of the rows, and near it in others. Nobody else is told "
+    "a size, so it is compared with in a column of its own."
 )
 LOSS_NOTE: Final = (
     f"Losses are 0 or 1 with mean 0.2 for {BEFORE:,} rows and up to a thousand more. Everybody has "
-    "one false alarm in a million losses. Batch rules take losses for two categories."
+    "one false alarm in a million losses. Batch rules take losses for two categories. The CUSUM is "
+    "told to look for a shift of 0.1, the size in one of the rows."
 )
 SINCE_NOTE: Final = "ADWIN's is the window that it keeps; the other rivals do not say since when."
 THRESHOLD_NOTE: Final = (
     "At the calibrated threshold the alarms were counted anew, with another seed, in runs of at "
-    "most a million rows; wanted is what the budget allows in so many values. The thresholds of "
-    "KSWIN for columns (exact chance of one window) and of the batch rules (p-value, or tail of "
-    "the simulated statistic) need no such search. Tuned is PageHinkley without forgetting, and "
-    "with a delta of an eighth of a standard deviation. DDM, EDDM and HDDM_A raise most of their "
+    "most a million rows; wanted is what the budget allows in so many values. A category's share "
+    f"of the budget, a {COLUMNS}th, is divided over its {len(SHARES)} indicators, on which the "
+    "threshold is found together. The thresholds of KSWIN (exact chance of one window) and of the "
+    "batch rules (p-value, or tail of the simulated statistic) need no such search. The CUSUM is "
+    "PageHinkley without forgetting, whose delta is half of the shift that it is told: a quarter "
+    "of a standard deviation, which of losses is 0.1. DDM, EDDM and HDDM_A raise most of their "
     "false alarms in the first thousands of rows, so in the shorter runs here they have more of "
     "them than their share."
 )
@@ -76,6 +86,15 @@ class Run(NamedTuple):
     false: int
 
 
+class Tuned(NamedTuple):
+    """A rival, the stationary stream that it was calibrated on, and how often it may be wrong."""
+
+    rival: Rival
+    source: Stationary
+    rate: float
+    measured: Measured
+
+
 Runs = Mapping[str, Sequence[Run]]
 """Of each detector, one run a seed."""
 
@@ -84,7 +103,7 @@ def tables(scale: float, tell: Tell) -> Iterator[Table]:
     """Thresholds, delays of columns and of losses, and "since when"; `scale` 1 is 50 seeds."""
     columns, column_rows = _columns(scale, lambda what, done: tell(what, 0.2 * done))
     losses, loss_rows = _losses(scale, lambda what, done: tell(what, 0.2 + 0.2 * done))
-    yield _thresholds(column_rows, loss_rows)
+    yield _thresholds((*column_rows, *loss_rows))
     seeds = range(max(1, round(SEEDS * scale)))
     found: dict[str, Runs] = {}
     for at, change in enumerate(COLUMN_CHANGES):
@@ -123,40 +142,54 @@ def follow(watch: Watch, blocks: Iterable[Block], change: int, horizon: int) -> 
     return Run(None, None, false)
 
 
-def _columns(scale: float, tell: Tell) -> tuple[dict[str, Make], list[tuple[Rival, Measured]]]:
+def _columns(scale: float, tell: Tell) -> tuple[dict[str, Make], list[Tuned]]:
     """Detectors of columns, calibrated to an alarm in a million rows of all columns."""
     made: dict[str, Make] = {OURS: Ours}
     rows = []
     for at, rival in enumerate((*RIVER, CUSUM)):
-        tell(f"threshold of {rival.name}", at / 5)
-        measured = calibrated(rival, NORMAL, 1 / (RUN * COLUMNS), scale)
-        # An update of KSWIN costs as much as twenty of the others: only the changed column.
-        only = slice(0, 1) if rival is KSWIN_ else slice(None)
-        made[rival.name] = partial(rival.watch, threshold=measured.threshold, columns=only)
-        rows.append((rival, measured))
+        tell(f"thresholds of {rival.name}", at / 5)
+        number = _tuned(rival, NORMAL, 1 / (RUN * COLUMNS), scale)
+        indicator = _tuned(rival, STEADY_CATEGORY, 1 / (RUN * COLUMNS * len(SHARES)), scale)
+        made[rival.name] = partial(
+            rival.watch,
+            threshold=number.measured.threshold,
+            # An update of KSWIN costs as much as twenty of the others: only the changed column.
+            columns=slice(0, 1) if rival is KSWIN_ else slice(None),
+            indicator=indicator.measured.threshold,
+        )
+        rows += [number, indicator]
     tell("thresholds of batch rules", 4 / 5)
-    for known, _ in BATCH_RULES:
-        calibrated_rule, limits = rule(known, max(500, round(SAMPLES * scale)), losses=False)
-        made[known.name] = partial(_batches, calibrated_rule, limits)
+    made |= _rules(scale, losses=False)
+    made[CUSUM.name] = made.pop(CUSUM.name)  # the last column
     return made, rows
 
 
-def _losses(scale: float, tell: Tell) -> tuple[dict[str, Make], list[tuple[Rival, Measured]]]:
+def _losses(scale: float, tell: Tell) -> tuple[dict[str, Make], list[Tuned]]:
     """Detectors of losses, calibrated to an alarm in a million losses."""
     made: dict[str, Make] = {OURS: Ours}
     rows = []
-    rivals = (*RIVER, CUSUM_LOSSES, *ERROR_RATE)
+    rivals = (*RIVER, *ERROR_RATE, CUSUM_LOSSES)
     for at, rival in enumerate(rivals):
         tell(f"threshold of {rival.name} for losses", at / len(rivals))
-        measured = calibrated(rival, STEADY_ERRORS, 1 / RUN, scale)
-        made[rival.name] = partial(rival.watch, threshold=measured.threshold)
-        rows.append((rival, measured))
-    for known, _ in BATCH_RULES:
-        if known.columns:
-            continue  # of one column there is no share
-        calibrated_rule, limits = rule(known, max(500, round(SAMPLES * scale)), losses=True)
-        made[known.name] = partial(_batches, calibrated_rule, limits)
+        rows.append(_tuned(rival, STEADY_ERRORS, 1 / RUN, scale))
+        made[rival.name] = partial(rival.watch, threshold=rows[-1].measured.threshold)
+    made |= _rules(scale, losses=True)
+    made[CUSUM.name] = made.pop(CUSUM.name)  # the last column
     return made, rows
+
+
+def _tuned(rival: Rival, source: Stationary, rate: float, scale: float) -> Tuned:
+    return Tuned(rival, source, rate, calibrated(rival, source, rate, scale))
+
+
+def _rules(scale: float, losses: bool) -> dict[str, Make]:
+    """The batch rules, calibrated; of the one column of losses there is no share of columns."""
+    made: dict[str, Make] = {}
+    for known, _ in BATCH_RULES:
+        if not (losses and known.columns):
+            chosen, limits = rule(known, max(500, round(SAMPLES * scale)), losses)
+            made[known.name] = partial(_batches, chosen, limits)
+    return made
 
 
 def _batches(known: Rule, limits: Limits, layout: Layout) -> Watch:
@@ -168,7 +201,7 @@ def _delays(name: str, title: str, found: Mapping[str, Runs], seeds: int, note: 
     return Table(
         name=name,
         title=f"{title}: median rows to the alarm",
-        columns=("change", *detectors, "ahead"),
+        columns=("change", *detectors, *AHEAD),
         rows=tuple(_row(change, of) for change, of in found.items()),
         note=f"{seeds} seeds a change. {note}",
     )
@@ -181,9 +214,13 @@ def _row(change: str, of: Runs) -> tuple[Cell, ...]:
         f"**{_cell(made)}**" if delays[name] == best < math.inf else _cell(made)
         for name, made in of.items()
     )
-    others = min(delay for name, delay in delays.items() if name != OURS)
-    ahead = "yes" if delays[OURS] < others else "level" if delays[OURS] == others else "no"
-    return change, *cells, ahead
+    others = [delay for name, delay in delays.items() if name not in (OURS, CUSUM.name)]
+    groups = (others, [*others, delays[CUSUM.name]])
+    return change, *cells, *(_ahead(delays[OURS], min(group)) for group in groups)
+
+
+def _ahead(ours: float, others: float) -> str:
+    return "yes" if ours < others else "level" if ours == others else "no"
 
 
 def _delay(made: Sequence[Run]) -> float:
@@ -226,23 +263,19 @@ def _since(found: Mapping[str, Runs], seeds: int) -> Table:
     )
 
 
-def _thresholds(
-    columns: Sequence[tuple[Rival, Measured]], losses: Sequence[tuple[Rival, Measured]]
-) -> Table:
+def _thresholds(found: Sequence[Tuned]) -> Table:
+    whats = {NORMAL.name: "columns", STEADY_CATEGORY.name: "category", STEADY_ERRORS.name: "losses"}
+    ordered = sorted(found, key=lambda tuned: list(whats).index(tuned.source.name))
     rows = [
         (
-            f"{rival.name}, {what}",
+            f"{rival.name}, {whats[source.name]}",
             f"{rival.default:g}",
             f"{measured.threshold:.3g}",
-            f"{wanted * measured.values:.1f}",
+            f"{rate * measured.values:.1f}",
             measured.alarms,
             f"{measured.values:,}",
         )
-        for what, wanted, of in (
-            ("columns", 1 / (RUN * COLUMNS), columns),
-            ("losses", 1 / RUN, losses),
-        )
-        for rival, measured in of
+        for rival, source, rate, measured in ordered
     ]
     return Table(
         name="thresholds",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from river.drift import binary
 from river.drift.adwin import AdaptiveWindowing  # type: ignore[attr-defined]  # its engine
 
-from driftloop.local.bench.evidence.kswin import KSWIN, p_values
+from driftloop.local.bench.evidence.kswin import KSWIN
 from driftloop.local.bench.evidence.scans import DDM, EDDM, HDDMA, PageHinkley, Restarting, Scan
 from driftloop.local.bench.evidence.streams import Block, Layout
 
@@ -170,11 +170,10 @@ def _chance(
     column: Callable[[float], Column],
     default: float,
     values: float,
-    chances: Steps = FALLING,
 ) -> Rival:
     """A detector whose threshold is a probability."""
     return Rival(
-        name, column, default, chances, lambda p: -math.log(p), lambda x: math.exp(-x), values
+        name, column, default, FALLING, lambda p: -math.log(p), lambda x: math.exp(-x), values
     )
 
 
@@ -201,7 +200,7 @@ def _level(name: str, make: Callable[[float], Scan], default: float, steps: Step
 
 
 ADWIN_: Final = _chance("ADWIN", ADWIN, 0.002, 3e7)
-KSWIN_: Final = _chance("KSWIN", KSWIN, 0.005, 2e6, tuple(p_values()[9:].tolist()))
+KSWIN_: Final = _chance("KSWIN", KSWIN, 0.005, 1e6)
 RIVER: Final = (ADWIN_, KSWIN_, _page_hinkley("PageHinkley", 0.005, 1 - 0.0001))
 CUSUM: Final = _page_hinkley("CUSUM, told a size", 0.125, 1.0)
 """PageHinkley that forgets nothing, and is told to look for a quarter of a standard deviation.
