@@ -22,7 +22,7 @@ BEGIN_MS: Final = 1_700_000_000_000
 TIME: Final = pa.timestamp("ms", tz="UTC")
 
 
-def spec_of(layout: Layout) -> Spec:
+def spec_of(layout: Layout, budget: float = BUDGET) -> Spec:
     """A model with these columns, whose whole budget goes to what the rivals watch as well."""
     features = [
         {"name": f"f{at}", "nullable": layout.nullable}
@@ -36,7 +36,7 @@ def spec_of(layout: Layout) -> Spec:
         "features": features,
         "shadow": {"loss": "zero_one"},
         "drift": {
-            "alarms_per_million": BUDGET,
+            "alarms_per_million": budget,
             "features": not layout.losses,
             "predictions": False,
             "labels": False,
@@ -49,9 +49,9 @@ def spec_of(layout: Layout) -> Spec:
 class Ours:
     """The monitor, fed with Arrow batches as the log has them."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, budget: float = BUDGET) -> None:
         self._losses = layout.losses
-        self._monitor = Monitor(spec_of(layout), VERSION)
+        self._monitor = Monitor(spec_of(layout, budget), VERSION)
         self._starts: list[int] = []
         self._rows = 0
 
