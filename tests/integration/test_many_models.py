@@ -170,11 +170,11 @@ async def test_deadlines_and_schedules_are_found_in_what_changed(
     await bus.specs.write(planned.name, Registered(spec=made, revision=2, by="t", at=now), stands)
     await clocks.read()
     assert clocks.late(now + 59) == []
-    assert clocks.late(now + 60) == [(late.name, run)]
+    assert clocks.late(now + 60) == [(late.name, run.cause)]
     assert clocks.scheduled(now + 3_599) == []
     assert clocks.scheduled(now + 3_600) == [planned.name]
     await decide(bus, ModelState(model=late.name, champion=1))
     await decide(bus, ModelState(model=planned.name, champion=1, run=run))
     await clocks.read()
-    assert clocks.late(now + 60) == [(planned.name, run)]
+    assert clocks.late(now + 60) == [(planned.name, run.cause)]
     assert clocks.scheduled(LATER) == []

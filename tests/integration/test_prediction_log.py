@@ -409,7 +409,7 @@ async def test_drift_watches_answered_rows(bus: Bus) -> None:
         await logged(bus, 3_000)
     for message in await held(bus, "SCORED", SCORED):
         assert list(monitor.scored(message.batch(), message.seq)) == []
-    watched = {d.name: d.rows for d in monitor.detectors() if d.name != "loss"}
+    watched = {standing.name: standing.rows for standing in monitor.standing("SCORED")}
     assert watched.keys() == {"a", "b", "c", "prediction"}
     assert min(watched.values()) > 500, "the rows after the reference are looked at"
 

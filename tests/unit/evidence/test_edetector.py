@@ -1,11 +1,13 @@
 """The e-detector and the residuals it is fed with: what they promise, and what they find."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from driftloop.evidence.arrays import FloatArray
 from driftloop.evidence.edetector import BETS, SHARES, EDetector
@@ -18,8 +20,9 @@ def tails(directions: int, tail: float = 0.0, shares: bool = False) -> Tails:
     return Tails(np.full(directions, tail), np.full(directions, tail), np.full(directions, shares))
 
 
-def standard(z: FloatArray, tail: float = 0.0) -> Residuals:
-    return Residuals(z, np.full(z.shape, tail), np.full(z.shape, tail))
+def standard(z: NDArray[np.floating[Any]], tail: float = 0.0) -> Residuals:
+    same = np.full(z.shape, tail)
+    return Residuals(np.asarray(z, dtype=np.float64), same, same)
 
 
 def learned(means: FloatArray, shares: bool = False) -> RecursiveResiduals:

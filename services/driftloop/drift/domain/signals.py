@@ -9,7 +9,9 @@ import numpy as np
 from driftloop.contracts.alarms import Part, Summary
 from driftloop.drift.domain.arrays import packed, unpacked
 from driftloop.drift.domain.cells import CELLS, Cells, Floats, Matrix
-from driftloop.drift.domain.history import ROWS, History, Place
+from driftloop.drift.domain.change import Change as Change
+from driftloop.drift.domain.change import Standing as Standing
+from driftloop.drift.domain.history import ROWS, History
 from driftloop.drift.domain.snapshot import GroupState
 from driftloop.evidence.arrays import IntArray
 from driftloop.evidence.changepoint import change_point
@@ -40,27 +42,6 @@ class Signal(NamedTuple):
     learn: Callable[[Matrix], Cells]
     directions: int
     """Most directions its cells have."""
-
-
-class Standing(NamedTuple):
-    """A signal's mean over the newest rows, its share of the evidence that makes an alarm (0 to 1),
-    and the rows since its reference began.
-    """
-
-    name: str
-    mean: float
-    evidence: float
-    rows: int
-
-
-class Change(NamedTuple):
-    """What was found: at which row of the log, since which, and the parts with their summaries."""
-
-    at: Place
-    since: Place
-    rows_since: int
-    parts: tuple[Part, ...]
-    summaries: tuple[Summary, ...]
 
 
 class Signals:
@@ -273,7 +254,7 @@ class Signals:
         known = float(self._totals[at] @ its.scores(direction))
         rows = float(self._totals[at].sum())
         since = 0
-        for _ in range(2):  # the mean before is that of all rows without those since
+        for _ in range(3):  # the mean before is that of all rows without those since
             new = scores[since:] if since else scores[len(scores) :]
             mean = (known - float(new.sum())) / max(rows - len(new), 1.0)
             since = change_point(scores, mean).row

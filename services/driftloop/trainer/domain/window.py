@@ -37,7 +37,7 @@ def choose(parts: Sequence[Part], training: Training, since_time: int) -> Plan:
 
     `parts` are the newest batches of the log in order, about `training.window_rows` rows of them;
     `since_time` is the estimated change (milliseconds; 0: none). The holdout is the newest share of
-    the shortest window, at most `holdout_rows`, in the order of the log, the same for all: all are judged on rows of now.
+    the shortest window, at most `holdout_rows`, the same for all: all are judged on rows of now.
     Raises `InvalidInput` when there are too few rows.
     """
     rows = sum(p.rows for p in parts)
