@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from driftloop.bus.bus import Bus
 from driftloop.bus.messages import batch_message
@@ -10,6 +11,7 @@ from driftloop.contracts import events as e
 from driftloop.contracts import subjects
 from driftloop.contracts.headers import MSG_ID
 from driftloop.contracts.state import ModelState
+from driftloop.drift.domain.snapshot import decode
 from driftloop.local.nats import NatsServer
 from tests.support.flows import eventually, held, process, register
 from tests.support.loop import BEGIN_MS, outcomes, scored, spec
@@ -81,3 +83,32 @@ async def test_a_restarted_monitor_says_no_alarm_twice_and_goes_on(
 
 async def alarms_of(bus: Bus, count: int) -> bool:
     return len(await held(bus, "EVENTS", DRIFTED)) >= count
+
+
+async def test_a_restarted_monitor_goes_on_from_its_snapshot_when_the_log_is_gone(
+    bus: Bus, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    await register(bus, spec(drift={"reference_rows": 400, "predictions": False}))
+    state = ModelState(model=MODEL, champion=1, champion_since_scored=1, champion_since_outcomes=1)
+    await bus.models.write(MODEL, state, 0)
+    await feed(bus, 0, 6, 0.0)
+
+    async def kept() -> bool:
+        found = (await bus.monitors.read(MODEL)).value
+        return found is not None and decode(found).next_seq == {"SCORED": 7, "OUTCOMES": 7}
+
+    with process(
+        "drift", nats_server.url, tmp_path, DRIFTLOOP_DRIFT_SNAPSHOT_SECONDS="0.1"
+    ) as service:
+        await eventually(kept, "the monitor is kept, with all that it was fed")
+        service.kill()
+    for stream in ("SCORED", "OUTCOMES"):
+        await bus.connection.js.purge_stream(stream)
+    await feed(bus, 6, 8, 2.0)
+    with process("drift", nats_server.url, tmp_path):
+        await eventually(lambda: alarms_of(bus, 1), "the shift is detected by what was learned")
+    (found,) = [m.event() for m in await held(bus, "EVENTS", DRIFTED)]
+    assert isinstance(found, e.DriftDetected)
+    assert found.feature == "a"
+    assert abs((found.since_time - BEGIN_MS) / 60_000 - 6 * ROWS) <= 5
+    assert found.before == pytest.approx(0.0, abs=0.2)

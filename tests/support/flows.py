@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -91,7 +91,9 @@ async def _nothing(scope: Any, receive: Any, send: Any) -> None:
 class Process:
     """A service in a process of its own."""
 
-    def __init__(self, name: str, url: str, log: Path) -> None:
+    def __init__(
+        self, name: str, url: str, log: Path, settings: Mapping[str, str] | None = None
+    ) -> None:
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}"
         self._name = name
@@ -101,6 +103,7 @@ class Process:
             "PYTHONPATH": os.pathsep.join(sys.path),
             "DRIFTLOOP_NATS_URL": url,
             "DRIFTLOOP_PORT": str(self.port),
+            **(settings or {}),
         }
 
     def start(self) -> None:
@@ -132,9 +135,9 @@ class Process:
 
 
 @contextlib.contextmanager
-def process(name: str, url: str, folder: Path) -> Iterator[Process]:
-    """A ready service in a process of its own."""
-    made = Process(name, url, folder / f"{name}.log")
+def process(name: str, url: str, folder: Path, **settings: str) -> Iterator[Process]:
+    """A ready service in a process of its own, with these environment variables besides."""
+    made = Process(name, url, folder / f"{name}.log", settings)
     made.start()
     try:
         made.wait()
