@@ -207,10 +207,11 @@ class Drift:
             async with self._turn:
                 await asyncio.sleep(0)
                 found = _look(fed.monitor, stream, message)
-            ROWS.labels(message.model, stream).inc(int(message.headers.get("dl-rows", "0")))
             for kind, said in last.items():
                 of_kind = [event for event in found if event.kind == kind]
                 await self._say(message, _unsaid(of_kind, message.seq, said.event), said)
+            # Only now: rows that are counted are rows whose alarms are said.
+            ROWS.labels(message.model, stream).inc(int(message.headers.get("dl-rows", "0")))
             fed.next_seq[stream] = message.seq + 1
 
     async def scores(self, monitor: Monitor, stream: str, at: Delivered) -> None:

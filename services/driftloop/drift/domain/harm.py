@@ -22,13 +22,25 @@ class LabelledLosses:
     """The newest labelled rows' event times and losses, 16 bytes a row."""
 
     def __init__(self) -> None:
-        self.rows = np.empty((0, 2))
+        self._pieces = [np.empty((0, 2))]
+        self._count = 0
+
+    @property
+    def rows(self) -> Floats:
         """Event times and losses, shape (rows, 2)."""
+        if len(self._pieces) > 1:
+            self._pieces = [np.concatenate(self._pieces)]
+        return self._pieces[0]
+
+    @rows.setter
+    def rows(self, rows: Floats) -> None:
+        self._pieces, self._count = [rows], len(rows)
 
     def add(self, times: IntArray, losses: Floats) -> None:
         """Take in rows with their event times (ms) and losses."""
-        self.rows = np.concatenate([self.rows, np.column_stack([times, losses])])
-        if len(self.rows) > 2 * ROWS:
+        self._pieces.append(np.column_stack([times, losses]))
+        self._count += len(losses)
+        if self._count > 2 * ROWS:
             self.rows = self.rows[-ROWS:].copy()
 
     def since(self, time: int) -> Loss:

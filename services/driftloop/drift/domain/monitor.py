@@ -28,13 +28,17 @@ PARTS: Final = {"features": 0.45, "prediction": 0.15, "label": 0.1, "loss": 0.3}
 
 
 class Monitor:
-    """Watches scored rows and outcomes of one champion, from its promotion on."""
+    """Watches scored rows and outcomes of one champion, from its promotion on.
 
-    def __init__(self, spec: Spec, champion: int) -> None:
+    Without `estimate` the loss of rows without labels is not estimated.
+    """
+
+    def __init__(self, spec: Spec, champion: int, *, estimate: bool = True) -> None:
         self._spec = spec
         self._champion = champion
         self._loss = row_loss(spec)
         self._labelled = LabelledLosses()
+        self._estimate = estimate
         self.estimates = Estimates(spec, champion)
         drift = spec.drift
         features = watched.features(spec) if drift.features else []
@@ -63,7 +67,8 @@ class Monitor:
         """Feed a scored batch; yields shifts of features, missing rates and answers."""
         if batch.column("features").type.list_size != len(self._spec.features):
             return  # rows of another revision of the spec: not what this champion was trained on
-        self.estimates.scored(batch, seq)
+        if self._estimate:
+            self.estimates.scored(batch, seq)
         times = _times(batch)
         values = matrix_of(batch.column("features"))[:, self._columns]
         yield from self._drifted("features", values, seq, times, np.arange(len(times)))
@@ -73,15 +78,12 @@ class Monitor:
 
     def outcomes(self, batch: pa.RecordBatch, seq: int) -> Iterator[Found]:
         """Feed a batch of outcomes; yields rises of the champion's own loss, and label shifts."""
-        self.estimates.outcomes(batch, seq)
-        at = self._answered(batch)
+        if self._estimate:
+            self.estimates.outcomes(batch, seq)
+        at, labels, losses = self.labelled(batch)
         if not len(at):
             return
         times = _times(batch)
-        labels = batch.column("label").to_numpy()[at]
-        losses = self._loss(matrix_of(batch.column("answer"))[at], labels)
-        good = np.isfinite(losses)
-        at, labels, losses = at[good], labels[good], losses[good]
         self._labelled.add(times[at], losses)
         for change in self._feed("label", _column(labels), seq, times, at):
             yield LabelsShifted(**self._said(change, times, "OUTCOMES"))
@@ -89,6 +91,16 @@ class Monitor:
             said = self._said(change, times, "OUTCOMES")
             self.estimates.void("performance degraded", change.since.time)
             yield PerformanceDegraded(**said, loss=self._spec.loss, version=self._champion)
+
+    def labelled(
+        self, batch: pa.RecordBatch
+    ) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
+        """The outcomes of a batch that have a loss of this champion: rows, labels and losses."""
+        at = self._answered(batch)
+        labels = batch.column("label").to_numpy()[at]
+        losses = self._loss(matrix_of(batch.column("answer"))[at], labels)
+        good = np.isfinite(losses)
+        return at[good], labels[good], losses[good]
 
     def snapshot(self, revision: int, next_seq: dict[str, int]) -> Snapshot:
         """All of the monitor, which was fed each stream up to before `next_seq`."""

@@ -121,7 +121,8 @@ class Loop:
 
     def _serve(self, rows: slice) -> None:
         """The champion's answers to these rows; another one serves anew what was served ahead."""
-        if rows.stop <= self._served_to:
+        rows = slice(max(rows.start, self._served_to), rows.stop)
+        if rows.start >= rows.stop:
             return
         self._served_to = rows.stop
         champion = self._keeper.state.champion

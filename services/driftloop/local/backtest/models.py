@@ -18,9 +18,9 @@ from driftloop.modelspec.spec import Spec
 from driftloop.runtime.child import Children
 from driftloop.trainer.tasks import FitResult, FitTask
 
-PIECE: Final = 2_048
+PIECE: Final = 1_024
 """Rows of one run of a model."""
-AHEAD: Final = 4
+AHEAD: Final = 2
 """Pieces that are computed before they are asked for: as much is lost at a change."""
 MOST_FITS: Final = 256
 """Fits that are kept."""
@@ -32,8 +32,11 @@ THREADS: Final = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 class Answers:
     """One model's answers to the rows of a world, shape (rows, width), each computed once."""
 
-    def __init__(self, session: Session, features: Matrix, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, session: Session, features: Matrix, pool: ThreadPoolExecutor, watch: Stopwatch
+    ) -> None:
         self._session = session
+        self._watch = watch
         self._features = features
         self._pool = pool
         self._pieces: dict[int, Future[Matrix]] = {}
@@ -55,7 +58,7 @@ class Answers:
         for piece in pieces:
             if piece not in self._pieces:
                 part = self._features[piece * PIECE : (piece + 1) * PIECE]
-                self._pieces[piece] = pool.submit(self._session.run, part)
+                self._pieces[piece] = pool.submit(self._watch.beside, self._session.run, part)
 
 
 class Fits:
@@ -107,7 +110,7 @@ class Fits:
 
     def answers(self, model: bytes, spec: Spec, features: Matrix) -> Answers:
         """The model's answers to rows (rows, features)."""
-        return Answers(self._session(model, spec), features, self._pool)
+        return Answers(self._session(model, spec), features, self._pool, self._watch)
 
 
 def _keep(kept: OrderedDict[str, T], name: str, value: T) -> None:

@@ -1,8 +1,13 @@
 """How long a backtest took, and how much of that went into fits and gates."""
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Stopwatch:
@@ -11,16 +16,27 @@ class Stopwatch:
     def __init__(self) -> None:
         self._began = (time.perf_counter(), time.process_time())
         self._aside = (0.0, 0.0)
+        self._beside = 0.0
+        self._lock = threading.Lock()
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """What is done here is training or a gate."""
-        wall, cpu = time.perf_counter(), time.process_time()
+        """What is done here is training or a gate; what is done `beside` it meanwhile is not."""
+        wall, cpu = time.perf_counter(), time.process_time() - self._beside
         try:
             yield
         finally:
-            more = (time.perf_counter() - wall, time.process_time() - cpu)
+            more = (time.perf_counter() - wall, time.process_time() - self._beside - cpu)
             self._aside = (self._aside[0] + more[0], self._aside[1] + more[1])
+
+    def beside(self, work: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
+        """Work of another thread, which belongs to no training or gate."""
+        began = time.thread_time()
+        try:
+            return work(*args, **named)
+        finally:
+            with self._lock:
+                self._beside += time.thread_time() - began
 
     @property
     def fitting(self) -> float:

@@ -82,14 +82,16 @@ class Workshop:
             "version": asked.version,
         }
         try:
-            newest = self._newest()
-            plan = choose(newest, self._spec.training, asked.since_time)
-            train = self._rows(newest[plan.first : plan.cut])
-            held = self._rows(newest[plan.cut :])
+            with self._watch.aside():
+                newest = self._newest()
+                plan = choose(newest, self._spec.training, asked.since_time)
+                train = self._rows(newest[plan.first : plan.cut])
+                held = self._rows(newest[plan.cut :])
+                datasets = self._dataset(train), self._dataset(held)
             yield TrainingStarted(
                 **about,
-                train=self._dataset(train),
-                holdout=self._dataset(held),
+                train=datasets[0],
+                holdout=datasets[1],
                 window=words(plan.windows),
                 windows=plan.windows,
             )
@@ -97,7 +99,8 @@ class Workshop:
             made = self._fits.fit(self._spec, task)
             tried = sum(window.loss is not None for window in made.tried)
             self.fitted += [self._ends[-1]] * tried
-            manifest = self._manifest(asked, made, (train, held))
+            with self._watch.aside():
+                manifest = self._manifest(asked, made, (train, held))
         except (InvalidInput, ChildFailed) as error:
             yield TrainingFailed(**about, reason=f"training: {error}")
             return

@@ -138,11 +138,13 @@ def _checked(spec: Spec, given: Labelled, cuts: list[slice]) -> list[Checked]:
     contract, now = Contract(spec), int(given.times[-1])
     made: list[Checked] = []
     group: list[pa.RecordBatch] = []
+    held = 0
     for cut in cuts:
         group.append(given.rows.slice(cut.start, cut.stop - cut.start))
-        if sum(batch.num_rows for batch in group) >= CHECK_ROWS:
+        held += cut.stop - cut.start
+        if held >= CHECK_ROWS:
             made += contract.check_each(group, now)
-            group = []
+            group, held = [], 0
     return made + (contract.check_each(group, now) if group else [])
 
 
