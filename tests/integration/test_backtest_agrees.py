@@ -52,8 +52,8 @@ def small() -> Spec:
         "drift.reference_rows": 500,
         "drift.alarms_per_million": 50.0,
         "triggers.on": ["degraded", "drift", "new_data"],
-        # A mark of new data may come with the very batch of a verdict: then either is first. Within the
-        # cool-down it starts no run either way.
+        # A mark of new data may come with the very batch of a verdict: then either is first.
+        # Within the cool-down it starts no run either way.
         "triggers.cooldown": "48h",
         "triggers.new_data_rows": 1_500,
         "gates.baseline_gain": -0.5,
