@@ -95,7 +95,12 @@ class Up:
 def left(processes: list[psutil.Process], seconds: float) -> list[str]:
     """What still runs of `processes` after so many seconds at most."""
     _, alive = psutil.wait_procs(processes, timeout=seconds)
-    return [" ".join(process.cmdline()) for process in alive if process.is_running()]
+    found = []
+    for process in alive:
+        # One that has ended, and that nobody has asked for its exit code yet, does not run.
+        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie is one of these
+            found.append(" ".join(process.cmdline()))
+    return found
 
 
 def taken(up: Up) -> list[int]:

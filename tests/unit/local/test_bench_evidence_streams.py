@@ -257,4 +257,4 @@ def test_the_tables_of_detection_have_every_change_and_detector() -> None:
     assert last == ("CUSUM, told a size", "ahead of all calibrated", "ahead of the CUSUM too")
     assert all(row[-2] in ("yes", "level", "no") for row in found["detection"].rows)
     kinds = [str(row[0]).rsplit(", ", 1)[1] for row in found["thresholds"].rows]
-    assert kinds == ["columns"] * 4 + ["category"] * 4 + ["losses"] * 8
+    assert kinds == ["columns"] * 5 + ["category"] * 4 + ["losses"] * 9
