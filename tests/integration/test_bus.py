@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pyarrow as pa
 import pytest
+from nats.errors import FlushTimeoutError
 from nats.js.api import DiscardPolicy
 from nats.js.errors import NotFoundError
 
@@ -608,3 +609,22 @@ async def test_an_operators_request_said_twice_is_one_event(bus: Bus) -> None:
     await bus.emit(event)
     await bus.emit(event)
     assert await bus.log.last_seq("EVENTS") == 1
+
+
+async def test_a_broker_that_goes_away_at_the_first_publish_costs_no_message(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was so while the client waited for it to know where acknowledgements go."""
+    whole, times = bus.connection.nc.flush, iter([FlushTimeoutError()])
+
+    async def flush(*limit: int) -> None:
+        for error in times:
+            raise error
+        await whole(*limit)
+
+    monkeypatch.setattr(bus.connection.nc, "flush", flush)
+    batch = pa.record_batch({"number": [1]})
+    subject = subjects.scored("flights")
+    said = batch_message(subject, batch, kind="scored", source="test", msg_id="first")
+    (ack,) = await bus.publish([said])
+    assert ack.seq == 1

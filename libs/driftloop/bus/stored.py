@@ -6,16 +6,20 @@ message they are for.
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from nats.errors import Error as NatsError
 
 from driftloop.bus.messages import Outgoing
 from driftloop.bus.wire import Heard, block_of
 
 if TYPE_CHECKING:
     from driftloop.bus.connection import Connection
+
+log = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 0.25
 """How often a wait looks whether the line was lost."""
@@ -89,8 +93,8 @@ class Stored:
 
         `extra` headers go to all of them.
         """
-        if not self._inbox:
-            await self._open()
+        if not self._inbox and not await self._open():
+            return {}
         drops, window = self._connection.drops, Window(len(messages))
         tokens = [b"%x" % next(self._tokens) for _ in messages]
         self._waiting.update({token: (window, at) for at, token in enumerate(tokens)})
@@ -113,13 +117,22 @@ class Stored:
         to = message.subject.encode(), self._inbox, token
         return b"HPUB %b %b%b %d %d\r\n%b" % (*to, *sizes, head), message.payload, b"\r\n"
 
-    async def _open(self) -> None:
+    async def _open(self) -> bool:
+        """Whether answers can be heard: the server may go away before it knows where to send them.
+
+        Then nothing is acknowledged, and who publishes tries again.
+        """
         async with self._opening:
             if not self._inbox:
                 inbox = self._connection.nc.new_inbox() + "."
-                await self._connection.hear(f"{inbox}*", self._heard)
-                await self._connection.nc.flush()  # the server has it before the first message
+                try:
+                    await self._connection.hear(f"{inbox}*", self._heard)
+                    await self._connection.nc.flush()  # the server has it before the first message
+                except NatsError as error:
+                    log.warning("publish: the broker does not answer (%s)", error)
+                    return False
                 self._inbox = inbox.encode()
+        return True
 
     def _heard(self, heard: list[Heard]) -> None:
         start = len(self._inbox)
