@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from driftloop.bus.bus import Bus
 from driftloop.bus.messages import batch_message
@@ -11,7 +12,9 @@ from driftloop.contracts import events as e
 from driftloop.contracts import subjects
 from driftloop.contracts.headers import MSG_ID
 from driftloop.contracts.state import ModelState
-from driftloop.drift.domain.snapshot import decode
+from driftloop.drift.domain.monitor import Monitor
+from driftloop.drift.domain.snapshot import decode, encode
+from driftloop.drift.store import Snapshots
 from driftloop.local.nats import NatsServer
 from tests.support.flows import eventually, held, process, register
 from tests.support.loop import BEGIN_MS, outcomes, scored, spec
@@ -112,3 +115,21 @@ async def test_a_restarted_monitor_goes_on_from_its_snapshot_when_the_log_is_gon
     assert found.feature == "a"
     assert abs((found.since_time - BEGIN_MS) / 60_000 - 6 * ROWS) <= 40
     assert found.before == pytest.approx(0.0, abs=0.2)
+
+
+async def test_a_snapshot_that_is_damaged_half_way_leaves_a_new_monitor(bus: Bus) -> None:
+    """What was taken from it before the damage was found must not stay."""
+    made = spec(drift={"reference_rows": 400})
+    await register(bus, made)
+    registered = await bus.spec(MODEL)
+    monitor = Monitor(made, 1)
+    features = np.random.default_rng(0).normal(size=(1_000, 2))
+    ids = [f"e{at}" for at in range(1_000)]
+    list(monitor.scored(scored(ids, features=features, version=1, chances=[0.5] * 1_000), 1))
+    whole = monitor.snapshot(registered.revision, {"SCORED": 2, "OUTCOMES": 1})
+    for kept, fits in ((whole, True), (replace(whole, estimates=b"broken"), False)):
+        entry = await bus.monitors.read(MODEL)
+        await bus.monitors.write(MODEL, encode(kept), entry.revision)
+        found, positions = await Snapshots(bus).monitor(registered, 1)
+        assert positions == (whole.next_seq if fits else {})
+        assert bool(list(found.standing("SCORED"))) == fits

@@ -162,14 +162,11 @@ class Drift:
 
     async def _watch(self, state: ModelState, over: asyncio.Event) -> None:
         model, registered = state.model, await self._bus.spec(state.model)
-        monitor = Monitor(registered.spec, state.champion)
+        monitor, kept = await self._snapshots.monitor(registered, state.champion)
         starts = {
-            "SCORED": state.champion_since_scored,
-            "OUTCOMES": state.champion_since_outcomes,
+            "SCORED": max(state.champion_since_scored, kept.get("SCORED", 0)),
+            "OUTCOMES": max(state.champion_since_outcomes, kept.get("OUTCOMES", 0)),
         }
-        kept = await self._snapshots.restore(monitor, model, state.champion, registered.revision)
-        if kept is not None:
-            starts = {name: max(start, kept.next_seq[name]) for name, start in starts.items()}
         fed = Fed(monitor, registered.revision, starts)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep(model, fed, over))

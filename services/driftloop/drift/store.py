@@ -9,6 +9,7 @@ from driftloop.contracts.errors import DriftloopError, InvalidInput
 from driftloop.drift.domain import snapshot as numbers
 from driftloop.drift.domain.monitor import Monitor
 from driftloop.drift.domain.snapshot import Snapshot
+from driftloop.modelspec.spec import Registered
 from driftloop.runtime import metrics
 
 log = logging.getLogger(__name__)
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 SAVED = metrics.counter(
     "drift_snapshots", "Snapshots of monitors by what became of them", ["result"]
 )
+Positions = dict[str, int]
 HEADERS = 4_096
 """Bytes of a message that are not its payload, at most."""
 
@@ -30,23 +32,23 @@ class Snapshots:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
-    async def restore(
-        self, monitor: Monitor, model: str, champion: int, revision: int
-    ) -> Snapshot | None:
-        """Bring a new monitor to where it was; None where there is nothing that fits."""
+    async def monitor(self, registered: Registered, champion: int) -> tuple[Monitor, Positions]:
+        """A champion's monitor as it was kept, and what it is to be fed next of each stream.
+
+        Where there is nothing that fits it is a new one, and there are no positions.
+        """
+        spec, model = registered.spec, registered.spec.name
         try:
             entry = await self._bus.monitors.read(model)
-            if entry.value is None:
-                return None
-            found = numbers.decode(entry.value)
-            if (found.champion, found.revision) != (champion, revision):
-                return None
-            monitor.restore(found)
+            found = numbers.decode(entry.value) if entry.value is not None else None
+            if found is not None and found.of(champion, registered.revision):
+                made = Monitor(spec, champion)
+                made.restore(found)
+                return made, found.next_seq
         except (InvalidInput, ValueError, KeyError) as error:
             log.warning("%s: its monitor reads the log again: %s", model, error)
             SAVED.labels("refused").inc()
-            return None
-        return found
+        return Monitor(spec, champion), {}
 
     async def save(self, model: str, snapshot: Snapshot) -> None:
         """Keep a snapshot, if it is no larger than a message may be."""

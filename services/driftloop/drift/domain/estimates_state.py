@@ -7,18 +7,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from driftloop.drift.domain import arrays as of_array
+from driftloop.drift.domain.arrays import Array
+
 Arrays = dict[str, NDArray[Any]]
 
 STATE: Final = 1
 """Version of the numbers in a state."""
-
-
-class Array(msgspec.Struct, frozen=True, array_like=True):
-    """An array as numpy's name of its type, its shape, and its bytes (little endian)."""
-
-    type: str
-    shape: tuple[int, ...]
-    data: bytes
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,16 +54,9 @@ def joined(names: Sequence[str], parts: Sequence[tuple[Any, ...]]) -> Arrays:
 
 def packed(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Array]:
     """Arrays as bytes."""
-    made = {}
-    for name, array in arrays.items():
-        small = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-        made[name] = Array(small.dtype.str, small.shape, small.tobytes())
-    return made
+    return {name: of_array.packed(array) for name, array in arrays.items()}
 
 
 def unpacked(arrays: Mapping[str, Array]) -> Arrays:
     """Bytes as arrays that can be written to."""
-    return {
-        name: np.frombuffer(one.data, dtype=np.dtype(one.type)).reshape(one.shape).copy()
-        for name, one in arrays.items()
-    }
+    return {name: of_array.unpacked(array) for name, array in arrays.items()}

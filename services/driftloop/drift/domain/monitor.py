@@ -115,7 +115,7 @@ class Monitor:
         )
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go on from there; raises `ValueError` when it is of other signals."""
+        """Go on from there; raises `ValueError` when it is of others, and then is of no use."""
         if snapshot.groups.keys() != self.groups.keys():
             accepted = ", ".join(self.groups)
             raise ValueError(f"groups are {', '.join(snapshot.groups)}; accepted: {accepted}")

@@ -40,6 +40,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     labelled: Array
     estimates: bytes
 
+    def of(self, champion: int, revision: int) -> bool:
+        """Whether it is of this champion under this revision of the spec."""
+        return (self.champion, self.revision) == (champion, revision)
+
 
 def encode(snapshot: Snapshot) -> bytes:
     """MessagePack bytes."""
