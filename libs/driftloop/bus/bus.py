@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from driftloop.bus import control, requests
+from driftloop.bus import control, identity, requests
 from driftloop.bus.connection import Connection
 from driftloop.bus.follow import Follow
 from driftloop.bus.kv import Bucket
@@ -35,8 +35,15 @@ SHOWN: Final = 20
 class Bus:
     """Streams, state and requests of one process. Make it with `Bus.open`, end it with `close`."""
 
-    def __init__(self, connection: Connection, replicas: int = 1) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        replicas: int = 1,
+        trust: identity.Trust | None = None,
+    ) -> None:
         self.connection = connection
+        self.trust = trust
+        """The public keys of all users; None where there are no keys, and nothing is verified."""
         self._replicas = replicas
         self.log = Log(connection)
         decode_spec = msgspec.msgpack.Decoder(Registered).decode
@@ -59,13 +66,20 @@ class Bus:
         *,
         on_closed: Callable[[], None] | None = None,
         layout: Layout | None = None,
+        keys: str = "",
+        user: str = "",
     ) -> "Bus":
-        """Connect; with a `layout`, make the streams and buckets where they are missing."""
-        connection = Connection(url, service, on_closed)
+        """Connect; with a `layout`, make the streams and buckets where they are missing.
+
+        `keys` is a folder as in `bus.identity`: then `user` (the service unless it is given) logs
+        in with its key, and signs what it says.
+        """
+        mine, trust = identity.load(keys, user or service) if keys else (None, None)
+        connection = Connection(url, service, on_closed, mine)
         await connection.open()
         if layout is not None:
             await provision(connection.js, layout)
-        bus = cls(connection, layout.replicas if layout is not None else 1)
+        bus = cls(connection, layout.replicas if layout is not None else 1, trust)
         await bus._watch()
         return bus
 
@@ -73,6 +87,11 @@ class Bus:
     def service(self) -> str:
         """The name this process has on the bus."""
         return self.connection.service
+
+    @property
+    def identity(self) -> identity.Identity | None:
+        """This process's key, which signs; None where there are no keys."""
+        return self.connection.identity
 
     async def close(self) -> None:
         """Stop consuming, drain, disconnect."""

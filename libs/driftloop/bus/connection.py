@@ -11,6 +11,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
+from driftloop.bus.identity import Identity
 from driftloop.bus.stored import Stored
 from driftloop.bus.wire import Direct, block_of, wired
 
@@ -26,9 +27,16 @@ CANCELLATIONS = 5
 class Connection:
     """The FastStream broker, its nats-py client and JetStream, and the state of the line."""
 
-    def __init__(self, url: str, service: str, on_closed: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        service: str,
+        on_closed: Callable[[], None] | None = None,
+        identity: Identity | None = None,
+    ) -> None:
         self.url = url
         self.service = service
+        self.identity = identity
         self.denied = ""
         self.drops = 0
         """How often the line was lost: what was in flight then is never answered."""
@@ -44,6 +52,7 @@ class Connection:
             reconnect_time_wait=1,
             connect_timeout=2,
             pending_size=PENDING_BYTES,
+            nkeys_seed_str=identity.seed() if identity is not None else None,
             error_cb=self._error,
             closed_cb=self._closed,
             disconnected_cb=self._disconnected,

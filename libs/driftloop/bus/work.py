@@ -87,7 +87,8 @@ async def _run_beside(
 async def _another(connection: Connection, name: str, stopping: asyncio.Event) -> Connection:
     """A second connection to the same server, as soon as it answers."""
     while True:
-        made = Connection(connection.url, f"{connection.service}-{name}")
+        mine = f"{connection.service}-{name}"
+        made = Connection(connection.url, mine, identity=connection.identity)
         try:
             await made.open()
         except ConnectionError as error:

@@ -161,7 +161,9 @@ async def _connect(name: str, settings: Shared, stop: asyncio.Event) -> Bus:
     layout = Layout(replicas=settings.nats_replicas, log_gb=settings.nats_log_gb)
     while True:
         try:
-            return await Bus.open(settings.nats_url, name, on_closed=stop.set, layout=layout)
+            return await Bus.open(
+                settings.nats_url, name, on_closed=stop.set, layout=layout, keys=settings.keys
+            )
         except (ConnectionError, TimeoutError, OSError) as error:
             if stop.is_set() or time.monotonic() > deadline:
                 raise ConnectionError(str(error)) from error

@@ -39,6 +39,8 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
 
     nats_url: str = "nats://127.0.0.1:4222"
     """Where the NATS server or cluster is."""
+    keys: str = ""
+    """Folder with this service's key, `<service>.nk`, and `public.json`; empty: an open broker."""
     nats_replicas: int = 1
     """Replicas of each stream (3 on a cluster)."""
     nats_log_gb: float = 30.0
