@@ -11,7 +11,7 @@ READY := .venv/.stamp
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 CACHES := .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help setup demo bench bench-serve bench-data bench-evidence test check format lock docs dist clean
+.PHONY: help setup demo bench bench-serve bench-data bench-evidence test faults soak fuzz check format lock docs dist clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [ARGS='...']"
@@ -36,6 +36,16 @@ bench-evidence: $(READY) ## Measure verdicts and alarms for docs/explanation/evi
 
 test: $(READY) ## Run every test, two at a time; those that need Docker skip without; ARGS for pytest
 	@$(BIN)/pytest -q -rs -n 2 --dist loadfile $(ARGS)
+
+faults: $(READY) ## Bring about every fault of tests/faults; ARGS='--seed 7', '--fault 12', for pytest
+	@$(BIN)/pytest -q -m fault --faults -n 2 --dist loadfile --table faults-report.json $(ARGS)
+	@$(BIN)/python -m tests.faults.table faults-report.json docs/explanation/guarantees.md
+
+soak: $(READY) ## An hour's worth of events with kill -9 every 10 s; ARGS='--minutes 10 --seed 3'
+	@$(BIN)/python -m tests.faults.soak $(ARGS)
+
+fuzz: $(READY) ## 100,000 wrong inputs at every door; ARGS='--seed 7 --door http-v2 --inputs 5000'
+	@nice -n 10 $(BIN)/python -m tests.fuzz $(ARGS)
 
 check: $(READY) ## Check format, style, types and import rules
 	@failed=; \
@@ -64,7 +74,7 @@ dist: $(READY) ## Build the wheel in dist/
 	@$(BIN)/hatchling build --target wheel
 
 clean: ## Remove caches and built files; keeps .venv and the data in .driftloop
-	@rm -rf dist demo-report.json demo-report.png $(CACHES)
+	@rm -rf dist demo-report.json demo-report.png faults-report.json $(CACHES)
 	@find libs services tests -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "Removed caches and built files"
 

@@ -9,6 +9,8 @@ from driftloop.bus.bus import Bus
 from driftloop.bus.provision import Layout
 from driftloop.local.nats import NatsServer
 
+pytest_plugins = ("tests.support.faults",)
+
 
 @pytest.fixture
 def nats_server(tmp_path: Path) -> Iterator[NatsServer]:

@@ -44,7 +44,9 @@ async def replayed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Re
     up = Up(folder / "data", [spec]).start()
     try:
         await up.ready()
-        async with replaying(up.url, MODEL, rows=ROWS, change=CHANGE, registered=True) as done:
+        async with replaying(
+            up.url, MODEL, rows=ROWS, change=CHANGE, registered=True, keys=up.keys
+        ) as done:
             await done.replay.run()
             counts = await audit(done)
         yield Replayed(up, done, counts)
@@ -131,7 +133,9 @@ async def test_the_command_line_tells_the_story(replayed: Replayed) -> None:
 
 
 async def test_the_events_are_machine_readable_one_a_line(replayed: Replayed) -> None:
-    code, out, _ = await driftloop(replayed.up.url, "events", MODEL, "--json", "--limit", "1000")
+    code, out, _ = await driftloop(
+        replayed.up.url, "events", MODEL, "--json", "--limit", "1000", keys=replayed.up.keys
+    )
 
     assert code == 0
     told = [json.loads(line)["id"] for line in out.splitlines()]
@@ -139,7 +143,7 @@ async def test_the_events_are_machine_readable_one_a_line(replayed: Replayed) ->
 
 
 async def test_why_reads_from_the_trigger_to_the_champion(replayed: Replayed) -> None:
-    code, out, _ = await driftloop(replayed.up.url, "why", MODEL)
+    code, out, _ = await driftloop(replayed.up.url, "why", MODEL, keys=replayed.up.keys)
 
     assert code == 0
     assert out.startswith(f"Version 2 of {MODEL} is live because")
@@ -148,7 +152,7 @@ async def test_why_reads_from_the_trigger_to_the_champion(replayed: Replayed) ->
 
 async def test_the_champion_answers_over_http_nats_and_the_command_line(replayed: Replayed) -> None:
     by_http = await _predict(replayed.up)
-    async with Client(replayed.up.url) as client:
+    async with Client(replayed.up.url, key=f"{replayed.up.keys}/client.nk") as client:
         by_nats: Prediction = await client.predict(MODEL, [ROW])
     by_command = await _told(replayed, "predict", MODEL, "--row", json.dumps(ROW))
 
@@ -213,7 +217,7 @@ async def test_the_champion_answers_soon_after_a_restart(replayed: Replayed) -> 
 
 async def _told(replayed: Replayed, *arguments: str | Path) -> Any:
     """What a command says as JSON."""
-    code, out, err = await driftloop(replayed.up.url, *arguments, "--json")
+    code, out, err = await driftloop(replayed.up.url, *arguments, "--json", keys=replayed.up.keys)
     assert code == 0, err
     return json.loads(out)
 

@@ -1,13 +1,12 @@
 """`kill -9` of each service, and of the broker, while a replay goes on: nothing is lost or doubled.
 
-The moments are random. `KILL_SEED=<the number printed> pytest ...` gives the same ones again.
+The moments are random; `--seed` gives the same ones again.
 """
 
 import asyncio
 import contextlib
 import os
 import random
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import psutil
@@ -19,7 +18,7 @@ from driftloop.client.client import Client
 from driftloop.local.child import Child
 from driftloop.local.nats import NatsServer
 from driftloop.local.system import System
-from driftloop.runtime.settings import SERVICES
+from tests.support.faults import Record
 from tests.support.processes import services_of
 from tests.support.replaying import Replaying, audit, of_kind, replaying, said
 from tests.support.world import world
@@ -29,6 +28,19 @@ KILLS = 3
 HELD_UP = 400
 """Rows held up by a fault: enough for a verdict."""
 MODULE = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.slow
+KILLED = {
+    "ingest": 1,
+    "validation": 2,
+    "inference": 6,
+    "feedback": 2,
+    "drift": 7,
+    "trainer": 3,
+    "registry": 5,
+    "telemetry": 8,
+    "console": 8,
+}
+"""Which fault of the list it is."""
 OWN_WORK = {
     "trainer": ("retrain.requested", "training.started"),
     "validation": ("candidate.trained", "shadow.started"),
@@ -57,41 +69,41 @@ async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Syst
         await made.stop()
 
 
-@pytest.fixture
-def moments(request: pytest.FixtureRequest) -> random.Random:
-    """Random moments; what they are made from is printed, and shown when the test fails."""
-    seed = os.environ.get("KILL_SEED") or str(secrets.randbelow(1_000_000))
-    print(f"KILL_SEED={seed}")  # noqa: T201  # pytest keeps it for the report
-    return random.Random(f"{seed} {request.node.name}")
-
-
 @MODULE
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize(
+    "service",
+    [
+        pytest.param(service, marks=pytest.mark.fault(number, f"{service} is killed in a replay"))
+        for service, number in KILLED.items()
+    ],
+)
 async def test_a_replay_is_accounted_for_though_a_service_is_killed(
-    system: System, service: str, moments: random.Random
+    system: System, service: str, rng: random.Random, record: Record
 ) -> None:
-    killed = await _replay_and_kill(system, service, moments, lambda: system.children[service])
+    rows = await _replay_and_kill(system, service, rng, lambda: system.children[service])
 
-    assert len(set(killed)) == KILLS
     assert _left_behind(system) == []
+    record(injections=KILLS, rows=rows, lost=0, doubled=0)
 
 
 @MODULE
+@pytest.mark.fault(11, "NATS is killed in a replay")
 async def test_a_replay_is_accounted_for_though_the_broker_is_killed(
-    system: System, moments: random.Random
+    system: System, rng: random.Random, record: Record
 ) -> None:
-    killed = await _replay_and_kill(system, "nats", moments, lambda: system.nats)
+    rows = await _replay_and_kill(system, "nats", rng, lambda: system.nats)
 
-    assert len(set(killed)) == KILLS
+    record(injections=KILLS, rows=rows, lost=0, doubled=0)
 
 
 @MODULE
+@pytest.mark.fault(21, "rows of before a change come late, while the new champion is on probation")
 async def test_rows_held_up_since_before_a_change_do_not_take_the_promotion_back(
     system: System,
 ) -> None:
     """What a dead service had in its hands comes late, and shows a world that is no more."""
-    async with replaying(system.url, "held-up", rows=ROWS, change=CHANGE) as done:
-        sending = asyncio.create_task(_send_late(system.url, done))
+    async with replaying(system.url, "held-up", rows=ROWS, change=CHANGE, keys=system.keys) as done:
+        sending = asyncio.create_task(_send_late(system, done))
         await asyncio.gather(done.replay.run(), sending)
 
     told = [(run.verdict, run.reason) for run in of_kind(done, "run.finished")]
@@ -99,14 +111,14 @@ async def test_rows_held_up_since_before_a_change_do_not_take_the_promotion_back
     assert "late rows of before its start were left out" in told[1][1]
 
 
-async def _send_late(url: str, done: Replaying) -> None:
+async def _send_late(system: System, done: Replaying) -> None:
     """As soon as the second version answers, rows and labels of before the change."""
     await said(done.watch, "model.promoted", 2)
     late = world(CHANGE, CHANGE).slice(CHANGE - HELD_UP)
     ids = pa.array([f"late-{name}" for name in late["event_id"].to_pylist()])
     late = late.set_column(0, "event_id", ids)
     row = {"x": 0.0, "y": 0.0, "place": "coast"}
-    async with Client(url) as client:
+    async with Client(system.url, key=system.key()) as client:
         while True:
             if (await client.predict(done.model, [row])).version == 2:
                 break
@@ -117,9 +129,11 @@ async def _send_late(url: str, done: Replaying) -> None:
 
 async def _replay_and_kill(
     system: System, name: str, moments: random.Random, victim: Callable[[], Child | NatsServer]
-) -> list[int]:
-    """Replay, kill `KILLS` times, audit; returns the ids of the processes killed."""
-    async with replaying(system.url, f"world-{name}", rows=ROWS, change=CHANGE) as done:
+) -> int:
+    """Replay, kill `KILLS` times, audit; returns the rows and labels that were sent."""
+    async with replaying(
+        system.url, f"world-{name}", rows=ROWS, change=CHANGE, keys=system.keys
+    ) as done:
         killing = asyncio.create_task(_kill_at(_moments(done, name, moments), victim))
         try:
             await done.replay.run()
@@ -133,7 +147,8 @@ async def _replay_and_kill(
         told = [(run.trigger, run.verdict) for run in finished[:2]]
         promoted = [("bootstrap", "promoted"), ("degraded", "promoted")]
         assert told == promoted, [run.reason for run in finished]
-        return killed
+        assert len(set(killed)) == KILLS
+        return done.progress.rows + done.progress.labels
 
 
 def _moments(done: Replaying, name: str, moments: random.Random) -> list[Awaitable[None]]:

@@ -77,14 +77,14 @@ async def told(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[list[d
     )
     spec = small()
     await system.start()
-    bus = await Bus.open(system.url, "test")
+    bus = await Bus.open(system.url, "test", keys=system.keys, user="operator")
     tasks: list[asyncio.Task[None]] = []
     try:
-        await register(system.url, [spec], by="test")
+        await register(bus, [spec], by="test")
         watch, standing = Watch(bus, spec.name), Standing(bus, spec)
         tasks += [asyncio.create_task(watch.follow()), asyncio.create_task(standing.follow())]
         async with (
-            Client(system.url, window=1) as client,
+            Client(system.url, key=system.key(), window=1) as client,
             httpx.AsyncClient(base_url=system.http("inference")) as inference,
         ):
             options = DemoOptions(in_flight=0, slice_hours=SLICE_HOURS)

@@ -61,6 +61,7 @@ async def test_no_answer_is_mixed_up_while_the_champion_changes(folder: Path) ->
 
 @needs_wrk
 @pytest.mark.slow
+@pytest.mark.fault(26, "shadows misbehave under load; latency beside that without")
 def test_shadows_that_misbehave_cost_rows_of_theirs_and_no_answer(folder: Path) -> None:
     made = stressed("shadows", folder)
     assert made.problems == []

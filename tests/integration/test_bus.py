@@ -165,6 +165,7 @@ async def test_poison_waits_while_there_is_no_room_for_dead_letters(bus: Bus) ->
     assert dead.subject == "dead.worker.m"
 
 
+@pytest.mark.fault(24, "poisoned messages in a group")
 async def test_poison_in_a_group_does_not_lose_the_others(bus: Bus) -> None:
     async def handler(group: Sequence[Delivered]) -> list[Outgoing]:
         made = []
@@ -190,6 +191,7 @@ async def test_poison_in_a_group_does_not_lose_the_others(bus: Bus) -> None:
     assert await bus.log.last_seq("SCORED") == 49
 
 
+@pytest.mark.fault(25, "a handler of rows that always fails")
 async def test_a_bug_is_tried_again_to_the_limit_and_then_a_dead_letter(bus: Bus) -> None:
     attempts: list[int] = []
 
@@ -332,6 +334,7 @@ async def test_a_generator_handler_says_events_before_it_is_done(
     assert last.headers[CAUSATION] == due(1).event_id()
 
 
+@pytest.mark.fault(25, "a handler of events that always fails")
 async def test_a_bug_in_an_event_handler_is_retried_and_then_a_dead_letter(
     nats_server: NatsServer, bus: Bus
 ) -> None:
@@ -358,6 +361,7 @@ async def test_a_bug_in_an_event_handler_is_retried_and_then_a_dead_letter(
     assert dead[0].subject == "dead.registry.m"
 
 
+@pytest.mark.fault(11, "NATS is killed while a log is followed")
 async def test_following_goes_on_after_the_server_was_killed(
     nats_server: NatsServer, bus: Bus
 ) -> None:
@@ -397,6 +401,7 @@ async def test_following_goes_on_after_its_consumer_was_deleted(bus: Bus) -> Non
     await follow.close()
 
 
+@pytest.mark.fault(11, "NATS is killed while a service publishes")
 async def test_publishing_while_the_server_restarts_stores_each_once(
     nats_server: NatsServer, bus: Bus
 ) -> None:
@@ -416,6 +421,7 @@ async def test_publishing_while_the_server_restarts_stores_each_once(
     assert await bus.log.last_seq("ROWS") == 1_000
 
 
+@pytest.mark.fault(11, "NATS is killed while work is consumed")
 async def test_work_goes_on_after_the_server_was_killed(nats_server: NatsServer, bus: Bus) -> None:
     async def handler(group: Sequence[Delivered]) -> list[Outgoing]:
         return [

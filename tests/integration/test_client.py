@@ -215,6 +215,7 @@ async def test_the_same_data_under_its_key_is_stored_once(ingest: str, bus: Bus)
     assert sum(await count(bus)) == 5
 
 
+@pytest.mark.fault(11, "NATS is killed while a client sends")
 async def test_a_restart_of_the_broker_loses_and_doubles_nothing(
     ingest: str, bus: Bus, nats_server: NatsServer
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from driftloop.bus.bus import Bus
 from driftloop.bus.log import rows_total
@@ -51,6 +52,7 @@ async def settled(bus: Bus, outcomes: int, given_up: int) -> None:
     await eventually(true, f"{outcomes} outcomes and {given_up} labels given up")
 
 
+@pytest.mark.fault(22, "labels come before their rows")
 async def test_rows_are_joined_with_early_and_late_labels_once(
     bus: Bus, nats_server: NatsServer
 ) -> None:
@@ -129,6 +131,7 @@ async def feed(bus: Bus, batches: int, rows: int) -> tuple[int, int]:
     return batches * rows, wrong
 
 
+@pytest.mark.fault(2, "feedback is killed again and again in mid-join")
 async def test_killed_again_and_again_in_mid_join_the_outcomes_are_exact(
     bus: Bus, nats_server: NatsServer, tmp_path: Path
 ) -> None:

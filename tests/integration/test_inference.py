@@ -157,6 +157,7 @@ async def test_a_slow_shadow_is_null_and_the_champion_goes_on(
             np.testing.assert_allclose(answers(message), model.answers(rows(4_000, at)), atol=1e-5)
 
 
+@pytest.mark.fault(46, "champions change under load")
 async def test_a_swap_under_load_fails_no_request_and_mixes_no_versions(
     nats_server: NatsServer, bus: Bus
 ) -> None:
@@ -194,6 +195,7 @@ async def test_a_swap_under_load_fails_no_request_and_mixes_no_versions(
         assert seen == {1, 2}
 
 
+@pytest.mark.fault(35, "a promoted model has other bytes than its digest")
 async def test_bytes_of_another_digest_are_refused_and_the_old_version_answers(
     nats_server: NatsServer, bus: Bus
 ) -> None:
@@ -209,10 +211,11 @@ async def test_bytes_of_another_digest_are_refused_and_the_old_version_answers(
         await decide(bus, state(2, first, second))
 
         async def refused() -> bool:
-            return "champion 2 could not be loaded, version 1 answers" in service.wired.problem()
+            return "champion 2 could not be loaded, version 1 answers" in service.wired.note()
 
         await until(refused, "the service did not say that it refused version 2")
-        assert "digest" in service.wired.problem()
+        assert "digest" in service.wired.note()
+        assert service.wired.problem() == "", "the other models are answered"
         got = await service.http.post("/v1/models/flights/predict", json=ROW)
         assert got.json()["version"] == 1
         await send(bus, 2)
@@ -405,6 +408,7 @@ async def test_a_regression_answers_numbers(nats_server: NatsServer, bus: Bus) -
         assert answers((await scored(bus, 1, "delays"))[0]).shape == (10, 1)
 
 
+@pytest.mark.fault(6, "inference is killed in mid-stream")
 async def test_after_kill_9_mid_stream_every_row_is_scored_exactly_once(
     nats_server: NatsServer, bus: Bus, tmp_path: Path
 ) -> None:

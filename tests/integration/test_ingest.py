@@ -394,6 +394,7 @@ async def test_rows_over_nats_are_answered_with_what_the_log_has(
         await ask(bus, payload, **{BATCH_ID: "a b"})
 
 
+@pytest.mark.fault(1, "ingest is killed while batches are on their way")
 async def test_a_batch_is_in_the_log_exactly_once_when_ingest_is_killed_under_way(
     bus: Bus, nats_server: NatsServer, tmp_path: Path
 ) -> None:
@@ -423,6 +424,7 @@ async def test_a_batch_is_in_the_log_exactly_once_when_ingest_is_killed_under_wa
     assert len({row["event_id"] for row in await rows_held(bus, "ROWS", RECEIVED)}) == count * each
 
 
+@pytest.mark.fault(28, "bodies of 20 and 100 MB")
 async def test_a_body_of_20_mb_is_refused_without_reading_it_all(
     bus: Bus, nats_server: NatsServer, tmp_path: Path
 ) -> None:

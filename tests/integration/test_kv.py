@@ -23,7 +23,7 @@ async def write(bus: Bus, model: str, champion: int = 1) -> None:
 
 
 async def remove(bus: Bus, model: str) -> None:
-    await (await bus.models.bucket()).delete(model)
+    await bus.models.remove(model, (await bus.models.read(model)).revision)
 
 
 async def consumers(bus: Bus) -> int:
@@ -142,19 +142,19 @@ async def test_a_value_that_was_on_its_way_during_a_look_is_not_kept(
     await write(bus, "a")
     await bus.models.get("a")
     bus.models.forget("a")
-    its = await bus.models.bucket()
-    get, hold, asked = its.get, asyncio.Event(), asyncio.Event()
+    js = bus.connection.js
+    get, hold, asked = js.get_last_msg, asyncio.Event(), asyncio.Event()
 
-    async def slow(key: str) -> object:
-        found = await get(key)
+    async def slow(stream: str, subject: str) -> object:
+        found = await get(stream, subject)
         asked.set()
         await hold.wait()
         return found
 
-    monkeypatch.setattr(its, "get", slow)
+    monkeypatch.setattr(js, "get_last_msg", slow)
     reading = asyncio.create_task(bus.models.get("a"))
     await asked.wait()
-    monkeypatch.setattr(its, "get", get)
+    monkeypatch.setattr(js, "get_last_msg", get)
     await write(bus, "a", 2)
     assert await bus.models.keys() == ["a"]  # looks at the log
     hold.set()

@@ -48,7 +48,7 @@ async def registered(bus: Bus) -> Bus:
 @pytest.fixture
 async def service(registered: Bus, nats_server: NatsServer) -> AsyncIterator[Running]:
     """The service with a queue of few rows."""
-    async with running(nats_server.url, queue_rows=QUEUE_ROWS) as made:
+    async with running(nats_server.url, queue_rows=QUEUE_ROWS, model_operators="Loop") as made:
         yield made
 
 
@@ -131,7 +131,7 @@ async def test_it_answers_as_before_right_after_a_burst(service: Running) -> Non
 async def test_a_queue_is_bounded_by_the_time_it_takes_too(
     registered: Bus, nats_server: NatsServer
 ) -> None:
-    async with running(nats_server.url, queue_ms=5.0) as service:
+    async with running(nats_server.url, queue_ms=5.0, model_operators="Loop") as service:
         # By this run the service knows how long a row takes: longer than any may wait.
         check_right(await infer(service.http, -1.0), -1.0)
         good, refused = await burst(service.http)
@@ -187,7 +187,7 @@ async def answered(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 async def test_connections_over_the_limit_are_told_so_and_closed_and_the_others_go_on(
     registered: Bus, nats_server: NatsServer
 ) -> None:
-    async with running(nats_server.url, connections=3) as service:
+    async with running(nats_server.url, connections=3, model_operators="Loop") as service:
         lines = [await asyncio.open_connection("127.0.0.1", service.port) for _ in range(3)]
         for line in lines:
             assert (await ask(*line))[0] == 200

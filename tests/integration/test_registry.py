@@ -85,6 +85,7 @@ async def test_the_loop_goes_from_the_first_rows_to_a_rolled_back_challenger(
     assert at.event().kind == "shadow.concluded"
 
 
+@pytest.mark.fault(5, "the registry finds a decision written and not said")
 async def test_what_was_written_and_not_said_is_said_once_after_a_restart(
     bus: Bus, nats_server: NatsServer, tmp_path: Path
 ) -> None:
@@ -126,6 +127,7 @@ async def test_what_was_said_long_before_the_crash_is_not_said_again(
     assert len(await said(bus, "retrain.requested")) == 1
 
 
+@pytest.mark.fault(5, "the registry is killed while it decides")
 async def test_killed_while_it_decides_each_trigger_is_answered_once(
     bus: Bus, nats_server: NatsServer, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import pytest
 
 from driftloop.bus.bus import Bus
 from driftloop.bus.messages import batch_message
@@ -51,6 +52,7 @@ class Flow:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.fault(6, "a replica of inference is killed again and again")
 async def test_rows_are_scored_once_though_one_of_two_replicas_is_killed_again_and_again(
     tmp_path: Path,
 ) -> None:
@@ -96,6 +98,7 @@ async def _reached(count: Callable[[], int], target: int) -> None:
     await eventually(true, f"{target} rows")
 
 
+@pytest.mark.fault(2, "replicas of ingest and validation are killed")
 async def test_rows_sent_to_either_ingest_are_checked_once_though_a_replica_is_killed(
     tmp_path: Path,
 ) -> None:

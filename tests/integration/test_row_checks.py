@@ -126,6 +126,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.fault(29, "rows with bad values of each kind")
 async def test_bad_rows_of_each_kind_are_quarantined_with_field_value_and_what_is_accepted(
     checked: Bus,
 ) -> None:
@@ -146,6 +147,7 @@ async def test_bad_rows_of_each_kind_are_quarantined_with_field_value_and_what_i
     assert [row["features"][0] for row in valid] == [row["wind"] for row in good]
 
 
+@pytest.mark.fault(30, "a column is missing")
 async def test_a_missing_column_is_named(checked: Bus) -> None:
     row = rain_row(1)
     del row["wind"], row["day"]  # `day` may be null

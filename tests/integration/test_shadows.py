@@ -157,6 +157,7 @@ def delivered(number: int, matrix: Matrix) -> Delivered:
     )
 
 
+@pytest.mark.fault(26, "shadows sleep, die, lie and leak beside the stream")
 async def test_the_stream_is_answered_whatever_the_shadows_do(bus: Bus) -> None:
     model, said = classifier(), {2: b"killed", 3: b"sleeps 1", 4: b"answers"}
     store = Artifacts(bus)
@@ -254,6 +255,7 @@ ENDS = [
 
 
 @pytest.mark.parametrize(("word", "reason"), ENDS)
+@pytest.mark.fault(26, "a shadow dies, or lies")
 async def test_a_process_that_dies_or_lies_is_counted_and_started_again(
     word: str, reason: str
 ) -> None:
@@ -269,6 +271,7 @@ async def test_a_process_that_dies_or_lies_is_counted_and_started_again(
         await answers(shadow, numbered(4))
 
 
+@pytest.mark.fault(26, "a shadow hangs")
 async def test_a_process_that_hangs_is_ended() -> None:
     limits = Limits(hopeless_pause=0.01, run_seconds=0.05, watch_seconds=0.02)
     async with shadowed("sleeps 60", limits=limits) as (shadow,):
@@ -278,6 +281,7 @@ async def test_a_process_that_hangs_is_ended() -> None:
         assert ended(5, "hung") - before == 1
 
 
+@pytest.mark.fault(26, "a shadow leaks memory")
 async def test_a_process_that_leaks_is_ended_at_its_limit_and_answers_again() -> None:
     limits = Limits(megabytes=150, hopeless_pause=0.01, watch_seconds=0.01)
     async with shadowed("leaks", limits=limits) as (shadow,):

@@ -311,6 +311,7 @@ async def test_a_budget_smaller_than_what_answers_keeps_what_answers(
         pytest.param(1, id="each is loaded anew", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.fault(46, "200 changes of champion; memory")
 async def test_memory_does_not_grow_with_the_number_of_swaps(
     bus: Bus, store: Artifacts, megabytes: int
 ) -> None:

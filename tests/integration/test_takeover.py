@@ -31,6 +31,7 @@ SEED = 23
 MODEL, CALM = "tide", "calm"
 
 
+@pytest.mark.fault(2, "the owner of the join is killed")
 async def test_a_killed_owner_of_the_join_is_followed_by_another_and_outcomes_are_exact(
     tmp_path: Path,
 ) -> None:
@@ -48,6 +49,7 @@ async def test_a_killed_owner_of_the_join_is_followed_by_another_and_outcomes_ar
         await _same_as_undisturbed(bus, feed)
 
 
+@pytest.mark.fault(10, "the owner of the join is paused for longer than its lease")
 async def test_a_paused_owner_of_the_join_stands_down_when_it_wakes_and_nothing_is_doubled(
     tmp_path: Path,
 ) -> None:
@@ -192,6 +194,7 @@ async def _alarms(bus: Bus) -> list[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("how", ["killed", "paused"])
+@pytest.mark.fault(7, "the owner of the monitors is killed, or paused")
 async def test_an_owner_of_the_monitors_is_followed_by_another_and_no_alarm_comes_twice(
     tmp_path: Path, how: str
 ) -> None:

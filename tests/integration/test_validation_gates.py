@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from driftloop.artifacts.store import Artifacts
@@ -104,6 +105,7 @@ async def test_a_real_model_is_approved_with_every_number(
     assert 0 < gates["latency_ms"].value < 50
 
 
+@pytest.mark.fault(31, "a candidate answers otherwise than what was fitted")
 async def test_a_model_that_is_not_what_was_fitted_is_rejected(
     bus: Bus, nats_server: NatsServer
 ) -> None:
@@ -116,6 +118,7 @@ async def test_a_model_that_is_not_what_was_fitted_is_rejected(
     assert found.reason.startswith("offline gate: parity: ")
 
 
+@pytest.mark.fault(31, "a candidate is no model")
 async def test_bytes_that_are_no_model_are_rejected_and_the_service_goes_on(
     bus: Bus, nats_server: NatsServer
 ) -> None:

@@ -96,7 +96,7 @@ class Process:
     ) -> None:
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}"
-        self._name = name
+        self.command = [sys.executable, "-m", f"driftloop.{name}"]
         self._log = log
         self._environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("DRIFTLOOP_")},
@@ -108,9 +108,23 @@ class Process:
 
     def start(self) -> None:
         """Start it; it takes a second or two until it is ready."""
-        command = [sys.executable, "-m", f"driftloop.{self._name}"]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, env=self._environment, stderr=log)
+            self._process = subprocess.Popen(self.command, env=self._environment, stderr=log)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended; None while it runs."""
+        return self._process.poll()
 
     def wait(self) -> None:
         """Wait until it is ready."""
@@ -121,6 +135,10 @@ class Process:
                     return
             time.sleep(0.05)
         raise AssertionError(f"not ready: {self._log.read_text()[-2000:]}")
+
+    def log(self) -> str:
+        """What it has logged, over all its lives."""
+        return self._log.read_text()
 
     def kill(self) -> None:
         """SIGKILL, as a crash would."""

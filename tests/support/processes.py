@@ -38,6 +38,7 @@ class Up:
         self.base = base or _free_base()
         self.nats_port = nats_port or free_port()
         self.url = f"nats://127.0.0.1:{self.nats_port}"
+        self.keys = str(data.resolve() / "keys")
         self._specs = specs
 
     def http(self, service: str) -> str:
@@ -125,17 +126,16 @@ async def unready(up: Up) -> dict[str, str]:
     return found
 
 
-async def driftloop(url: str, *arguments: str | Path) -> tuple[int, str, str]:
+async def driftloop(url: str, *arguments: str | Path, keys: str = "") -> tuple[int, str, str]:
     """Run a command: exit code, standard output and standard error."""
+    at = {"DRIFTLOOP_NATS_URL": url, **({"DRIFTLOOP_KEYS": keys} if keys else {})}
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         *COMMAND,
         *map(str, arguments),
         stdout=pipe,
         stderr=pipe,
-        env=environment_of_child(
-            {"PYTHONPATH": os.pathsep.join(sys.path), "DRIFTLOOP_NATS_URL": url}
-        ),
+        env=environment_of_child({"PYTHONPATH": os.pathsep.join(sys.path), **at}),
     )
     out, err = await asyncio.wait_for(process.communicate(), 60)
     return process.returncode or 0, out.decode(), err.decode()

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from driftloop.bus.bus import Bus
 from driftloop.bus.provision import Layout
+from driftloop.bus.rights import CLIENT, OPERATOR
 from driftloop.client.client import Client
 from driftloop.contracts import headers, subjects
 from driftloop.contracts.events import AnyEvent
@@ -110,16 +111,16 @@ class Replaying:
 
 @asynccontextmanager
 async def replaying(
-    url: str, model: str, *, rows: int, change: int, registered: bool = False
+    url: str, model: str, *, rows: int, change: int, registered: bool = False, keys: str = ""
 ) -> AsyncIterator[Replaying]:
     """A replay of `world` that is ready to run, with somebody watching."""
+    bus = await Bus.open(url, "test", layout=Layout(), keys=keys, user=OPERATOR)
     if not registered:
-        await register(url, [world_spec(model)], by="test")
-    bus = await Bus.open(url, "test", layout=Layout())
+        await register(bus, [world_spec(model)], by="test")
     watch = Watch(bus, model)
     watching = asyncio.create_task(watch.follow())
     try:
-        async with Client(url, timeout=1.0) as client:
+        async with Client(url, key=keys and f"{keys}/{CLIENT}.nk", timeout=1.0) as client:
             replay = SteppedReplay(client, watch, model, world(rows, change), steps(change))
             yield Replaying(model, bus, watch, replay)
     finally:

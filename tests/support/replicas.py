@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from driftloop.bus.bus import Bus
 from driftloop.bus.log import rows_total
 from driftloop.bus.messages import batch_message
+from driftloop.bus.rights import ADMIN
 from driftloop.contracts import subjects
 from driftloop.contracts.events import DataAccumulated
 from driftloop.local.child import Child
@@ -36,11 +37,8 @@ async def system(
     )
     try:
         await made.start()
-        bus = await Bus.open(made.url, "test")
-        try:
+        async with made.bus(ADMIN) as bus:
             yield made, bus
-        finally:
-            await bus.close()
     finally:
         await made.stop()
 

@@ -72,7 +72,8 @@ async def running(url: str, **settings: Any) -> AsyncIterator[Running]:
     tasks = [asyncio.create_task(task) for task in wired.tasks]
     await bus.start()
     shared = Shared(port=free_port())
-    app = operations("inference", wired.problem, wired.http)
+    assert wired.access is not None
+    app = operations("inference", wired.problem, wired.access, wired.http)
     server = http_server(app, shared, wired.hot)
     await server.start()
     try:

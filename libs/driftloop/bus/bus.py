@@ -7,24 +7,32 @@ from typing import Any, Final
 
 import msgspec
 
-from driftloop.bus import control, identity, requests
+from driftloop.bus import control, requests
 from driftloop.bus.connection import Connection
 from driftloop.bus.follow import Follow
+from driftloop.bus.identity import Identity, Login, Trust, load
 from driftloop.bus.kv import Bucket
 from driftloop.bus.log import Log
 from driftloop.bus.messages import Outgoing, event_message, stat_message
 from driftloop.bus.ownership import Ownership
-from driftloop.bus.provision import Layout, provision
-from driftloop.bus.publish import publish_all, publish_next
+from driftloop.bus.provision import Layout, provision, provisioned
+from driftloop.bus.publish import PATIENCE_SECONDS, publish_all, publish_next
 from driftloop.bus.responder import Responder
+from driftloop.bus.rights import ADMIN
 from driftloop.bus.stored import Ack
 from driftloop.bus.work import Work, run_works
-from driftloop.contracts import codec
+from driftloop.contracts import codec, tokens
 from driftloop.contracts.errors import UnknownModel
 from driftloop.contracts.events import AnyEvent
 from driftloop.contracts.headers import Origin
 from driftloop.contracts.names import check_model_name, new_id
-from driftloop.contracts.state import MODELS_BUCKET, MONITORS_BUCKET, SPECS_BUCKET, ModelState
+from driftloop.contracts.state import (
+    MODELS_BUCKET,
+    MONITORS_BUCKET,
+    SPECS_BUCKET,
+    TOKENS_BUCKET,
+    ModelState,
+)
 from driftloop.contracts.stats import AnyStat
 from driftloop.modelspec.spec import Registered
 
@@ -35,25 +43,24 @@ SHOWN: Final = 20
 class Bus:
     """Streams, state and requests of one process. Make it with `Bus.open`, end it with `close`."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        replicas: int = 1,
-        trust: identity.Trust | None = None,
-    ) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.trust = trust
-        """The public keys of all users; None where there are no keys, and nothing is verified."""
-        self._replicas = replicas
         self.log = Log(connection)
         decode_spec = msgspec.msgpack.Decoder(Registered).decode
         self.specs: Bucket[Registered] = Bucket(
-            connection, SPECS_BUCKET, msgspec.msgpack.encode, decode_spec
+            connection, SPECS_BUCKET, msgspec.msgpack.encode, decode_spec, owner="registry"
         )
         self.models: Bucket[ModelState] = Bucket(
-            connection, MODELS_BUCKET, codec.encode, codec.decode_state
+            connection, MODELS_BUCKET, codec.encode, codec.decode_state, owner="registry"
         )
-        self.monitors: Bucket[bytes] = Bucket(connection, MONITORS_BUCKET, bytes, bytes)
+        self.monitors: Bucket[bytes] = Bucket(
+            connection, MONITORS_BUCKET, bytes, bytes, owner="drift"
+        )
+        self.tokens: Bucket[tokens.Token] = Bucket(
+            connection, TOKENS_BUCKET, msgspec.msgpack.encode, tokens.decode, owner="registry"
+        )
+        self.names_models = True
+        """Whether an error about an unknown model lists the known ones."""
         self.stopping = asyncio.Event()
         self._instance = new_id()[:8]
         self._count = itertools.count()
@@ -68,19 +75,26 @@ class Bus:
         layout: Layout | None = None,
         keys: str = "",
         user: str = "",
+        ca: str = "",
     ) -> "Bus":
         """Connect; with a `layout`, make the streams and buckets where they are missing.
 
         `keys` is a folder as in `bus.identity`: then `user` (the service unless it is given) logs
-        in with its key, and signs what it says.
+        in with its key, and signs what it says. Only the admin may make streams then; for others a
+        `layout` means that they have to be there (`ConnectionError`). `ca` is as in `Login`.
         """
-        mine, trust = identity.load(keys, user or service) if keys else (None, None)
-        connection = Connection(url, service, on_closed, mine)
+        mine, trust = load(keys, user or service) if keys else (None, None)
+        connection = Connection(url, service, on_closed, Login(mine, trust, ca))
         await connection.open()
-        if layout is not None:
-            await provision(connection.js, layout)
-        bus = cls(connection, layout.replicas if layout is not None else 1, trust)
-        await bus._watch()
+        try:
+            if layout is not None:
+                made = mine is None or mine.name == ADMIN
+                await (provision(connection.js, layout) if made else provisioned(connection.js))
+            bus = cls(connection)
+            await bus._watch()
+        except BaseException:
+            await connection.close()
+            raise
         return bus
 
     @property
@@ -89,9 +103,14 @@ class Bus:
         return self.connection.service
 
     @property
-    def identity(self) -> identity.Identity | None:
+    def identity(self) -> Identity | None:
         """This process's key, which signs; None where there are no keys."""
         return self.connection.identity
+
+    @property
+    def trust(self) -> Trust | None:
+        """The public keys of all users; None where there are no keys, and nothing is verified."""
+        return self.connection.trust
 
     async def close(self) -> None:
         """Stop consuming, drain, disconnect."""
@@ -111,9 +130,11 @@ class Bus:
         message = stat_message(stat, source=self.service, msg_id=msg_id)
         await self.connection.nc.publish(message.subject, message.payload, headers=message.headers)
 
-    async def publish(self, messages: Sequence[Outgoing]) -> list[Ack]:
+    async def publish(
+        self, messages: Sequence[Outgoing], patience: float = PATIENCE_SECONDS
+    ) -> list[Ack]:
         """Publish into streams; where each message lies now, and whether it was there already."""
-        return await publish_all(self.connection, messages)
+        return await publish_all(self.connection, messages, patience)
 
     async def publish_next(self, message: Outgoing, last_seq: int) -> int:
         """Publish as the single writer of a subject; see `publish.publish_next`."""
@@ -132,7 +153,7 @@ class Bus:
 
     def ownership(self, partitions: int) -> Ownership:
         """This replica's part in the `partitions` of its service's state."""
-        return Ownership(self.connection, partitions, self.stopping, self._replicas)
+        return Ownership(self.connection, partitions, self.stopping)
 
     def follow(self, stream: str, subjects: tuple[str, ...], start: int) -> Follow:
         """An ordered reader of a stream from a sequence on."""
@@ -172,6 +193,8 @@ class Bus:
         """The registered spec of a model; raises `InvalidName` or `UnknownModel`."""
         found = await self.specs.get(check_model_name(model))
         if found is None:
+            if not self.names_models:
+                raise unknown(model)
             names = await self.specs.known()
             known = ", ".join(names[:SHOWN]) or "none is registered yet"
             known += f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -191,3 +214,8 @@ class Bus:
             self.models.forget(model)
 
         await self.hear("events.>", changed)
+
+
+def unknown(model: str) -> UnknownModel:
+    """The error about a model that is not there, or that the caller may know nothing of."""
+    return UnknownModel(f"model: {model!r} is not registered; accepted: one that is")

@@ -37,13 +37,13 @@ async def small(connection: Connection, bucket: str, name: str) -> bytes | None:
     data, seq = b"", 0
     with transient(f"{bucket}/{name}"):
         try:
-            meta = await js.get_msg(stream, subject=f"$O.{bucket}.M.{key}", direct=True)
+            meta = await js.get_msg(stream, subject=f"$O.{bucket}.M.{key}")
             about = msgspec.json.decode(meta.data or b"{}", type=_About)
             if about.deleted or not 0 < about.chunks <= MOST:
                 return None
             for _ in range(about.chunks):
                 where = f"$O.{bucket}.C.{about.nuid}"
-                chunk = await js.get_msg(stream, seq + 1, where, direct=True, next=True)
+                chunk = await js.get_msg(stream, seq + 1, where, next=True)
                 data, seq = data + (chunk.data or b""), int(chunk.seq or 0)
         except (NotFoundError, msgspec.DecodeError):
             return None

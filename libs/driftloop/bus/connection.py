@@ -2,16 +2,18 @@
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from faststream.nats import NatsBroker
+from faststream.nats.security import NatsNKey, NatsSecurity
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
-from driftloop.bus.identity import Identity
+from driftloop.bus.identity import Identity, Login, Trust
 from driftloop.bus.stored import Stored
 from driftloop.bus.wire import Direct, block_of, wired
 
@@ -22,6 +24,12 @@ CLOSE_SECONDS = 5.0
 PENDING_BYTES = 64 << 20
 END_SECONDS = 1.0
 CANCELLATIONS = 5
+LATE_ANSWER = 'publish to "_inbox.'
+"""In what the broker says to an answer that it does not let through: a server that was restarted
+has forgotten who asked. Who asked asks again; nothing is wrong with who answers."""
+
+
+NOBODY = Login()
 
 
 class Connection:
@@ -32,18 +40,23 @@ class Connection:
         url: str,
         service: str,
         on_closed: Callable[[], None] | None = None,
-        identity: Identity | None = None,
+        login: Login = NOBODY,
     ) -> None:
         self.url = url
         self.service = service
-        self.identity = identity
+        self.login = login
+        self.forged = 0
+        """Messages whose signature was not that of their owner."""
         self.denied = ""
+        """What the broker refused last; a service that wants what it may not have is not ready."""
+        self.denials = 0
         self.drops = 0
         """How often the line was lost: what was in flight then is never answered."""
+        self._said = ""
         self._stopping = False
         self._on_closed = on_closed
         self.broker = NatsBroker(
-            url,
+            [part.strip() for part in url.split(",")],
             name=service,
             apply_types=False,
             logger=None,
@@ -52,7 +65,8 @@ class Connection:
             reconnect_time_wait=1,
             connect_timeout=2,
             pending_size=PENDING_BYTES,
-            nkeys_seed_str=identity.seed() if identity is not None else None,
+            security=_security(login),
+            inbox_prefix=login.inbox,
             error_cb=self._error,
             closed_cb=self._closed,
             disconnected_cb=self._disconnected,
@@ -67,10 +81,21 @@ class Connection:
             # The client itself would try for ever, and no caller could say that it gave up.
             self._client = await asyncio.wait_for(self.broker.connect(), CONNECT_SECONDS)
         except Exception as error:
-            why = str(error) or f"no connection within {CONNECT_SECONDS:g} s"
+            waited = f"no connection within {CONNECT_SECONDS:g} s"
+            why = str(error) or ": ".join(filter(None, (waited, self._said)))
             raise ConnectionError(f"no NATS server answers at {self.url}: {why}") from error
         self.wire = wired(self.nc)
         self.js: JetStreamContext = self.nc.jetstream()
+
+    @property
+    def identity(self) -> Identity | None:
+        """Whose key this process has; None where there are no keys."""
+        return self.login.identity
+
+    @property
+    def trust(self) -> Trust | None:
+        """The public keys of all users; None where there are no keys, and nothing is verified."""
+        return self.login.trust
 
     @property
     def nc(self) -> Client:
@@ -121,7 +146,7 @@ class Connection:
         """Why the connection is not usable, or an empty text."""
         if self._client is None or not self._client.is_connected:
             return f"not connected to NATS at {self.url}"
-        return self.denied
+        return self.denied or self.stored.problem()
 
     async def close(self) -> None:
         """Drain subscriptions and publishes, then leave."""
@@ -133,8 +158,11 @@ class Connection:
             await _ended(self._client.close(), END_SECONDS)
 
     async def _error(self, error: Exception) -> None:
-        if "permissions violation" in str(error).lower():
-            self.denied = str(error)
+        self._said = str(error)
+        if "permissions violation" in self._said.lower():
+            self.denials += 1
+            if LATE_ANSWER not in self._said.lower():
+                self.denied = self._said
         log.warning("nats: %s", error)
 
     async def _disconnected(self) -> None:
@@ -146,6 +174,13 @@ class Connection:
         if not self._stopping and self._on_closed is not None:
             log.error("nats: connection closed for good")
             self._on_closed()
+
+
+def _security(login: Login) -> NatsSecurity | None:
+    tls = ssl.create_default_context(cafile=login.ca) if login.ca else None
+    if login.identity is not None:
+        return NatsNKey.from_seed(login.identity.seed(), ssl_context=tls)
+    return NatsSecurity(ssl_context=tls) if tls is not None else None
 
 
 async def _ended(leaving: Coroutine[Any, Any, None], seconds: float) -> bool:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from faststream import AckPolicy
@@ -16,12 +17,14 @@ from faststream.nats.message import NatsMessage
 from nats.errors import Error as NatsError
 from nats.js import api
 
-from driftloop.bus import retry
+from driftloop.bus import redeliver, retry
 from driftloop.bus.connection import Connection
 from driftloop.bus.messages import Delivered, event_message
 from driftloop.bus.publish import publish_all
 from driftloop.bus.pull import delivered
+from driftloop.bus.signed import forged
 from driftloop.bus.work import dead_letter
+from driftloop.contracts import subjects
 from driftloop.contracts.errors import Reject, Retry
 from driftloop.contracts.events import AnyEvent
 from driftloop.contracts.headers import Origin
@@ -52,6 +55,7 @@ async def subscribe(connection: Connection, handlers: Handlers) -> None:
     """Register the table from event to handler; deliveries begin when the broker starts."""
     service = connection.service
     await connection.js.add_consumer("EVENTS", consumer_config(service, handlers))
+    await redeliver.serve(connection, service, partial(_hear, connection, handlers))
 
     async def raw(message: NatsMessage) -> NatsMessage:
         return message
@@ -64,6 +68,7 @@ async def subscribe(connection: Connection, handlers: Handlers) -> None:
         stream=JStream("EVENTS", declare=False),
         durable=service,
         config=consumer_config(service, handlers),
+        inbox_prefix=f"{connection.login.inbox}.".encode(),
         pull_sub=PullSub(batch_size=1, timeout=1.0),
         ack_policy=AckPolicy.MANUAL,
         decoder=raw,
@@ -75,16 +80,26 @@ async def _handle(connection: Connection, handlers: Handlers, message: NatsMessa
     about = delivered(raw.subject, raw.reply, raw.headers or {}, raw.data)
     alive = asyncio.create_task(_keep_alive(message))
     try:
-        event = about.event()
-        handler = handlers.get(type(event))
-        if handler is not None:
-            await _say(connection, about.origin(), handler(event, about.origin()))
+        await _hear(connection, handlers, about)
     except Exception as error:
         await _failed(connection, about, message, error)
     else:
         await message.ack()
     finally:
         alive.cancel()
+
+
+async def _hear(connection: Connection, handlers: Handlers, about: Delivered) -> None:
+    """Handle an event, and publish what is said."""
+    event = about.event()
+    if forged(connection, event.owner, about.subject, about.headers, about.payload):
+        raise Reject(f"signature: not that of {event.owner}; accepted: its own, by its key")
+    if about.subject != subjects.event(event.model, event.kind):
+        what = f"{event.kind} of {event.model}"
+        raise Reject(f"subject: {about.subject} has a {what}; accepted: on its own subject")
+    handler = handlers.get(type(event))
+    if handler is not None:
+        await _say(connection, about.origin(), handler(event, about.origin()))
 
 
 async def _say(

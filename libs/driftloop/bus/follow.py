@@ -112,4 +112,6 @@ class Follow:
             await self._connection.js.consumer_info(self._stream, self._consumer)
         except NotFoundError:
             return True
+        except (NatsError, OSError) as error:  # the broker is away: a later look finds out
+            log.warning("follow %s: %s", self._stream, error)
         return False

@@ -10,13 +10,14 @@ import binascii
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import nkeys
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
+from driftloop.bus.rights import inbox
 from driftloop.contracts.errors import InvalidInput
 
 PUBLIC: Final = "public.json"
@@ -59,6 +60,23 @@ class Trust:
         return any(_verified(key, data, signature) for key in self._keys.get(user, ()))
 
 
+class Login(NamedTuple):
+    """Who connects, whom it trusts, and the authority of the server's certificate.
+
+    `trust` is None where there are no keys: nothing is verified then. `ca` is a file (PEM); empty
+    is no TLS.
+    """
+
+    identity: Identity | None = None
+    trust: Trust | None = None
+    ca: str = ""
+
+    @property
+    def inbox(self) -> str:
+        """What the subjects begin with on which answers come."""
+        return inbox(self.identity.name) if self.identity is not None else "_INBOX"
+
+
 def load(folder: str, user: str) -> tuple[Identity, Trust]:
     """The identity of `user` and the keys of all; raises `InvalidInput` that names the file."""
     return identity(folder, user), trust(folder)
@@ -66,7 +84,11 @@ def load(folder: str, user: str) -> tuple[Identity, Trust]:
 
 def identity(folder: str, user: str) -> Identity:
     """The key of one user."""
-    path = Path(folder) / f"{user}.nk"
+    return from_file(Path(folder) / f"{user}.nk")
+
+
+def from_file(path: Path) -> Identity:
+    """The key in a file, which bears its user's name."""
     try:
         mode = path.stat().st_mode & 0o777
         seed = path.read_bytes().strip()
@@ -74,7 +96,7 @@ def identity(folder: str, user: str) -> Identity:
         raise InvalidInput(f"keys: {path}: {error.strerror}; accepted: a readable seed") from error
     if mode & OTHERS:
         raise InvalidInput(f"keys: {path} has mode {mode:04o}; accepted: 0600, its owner's alone")
-    return Identity(user, seed)
+    return Identity(path.stem, seed)
 
 
 def trust(folder: str) -> Trust:
@@ -98,9 +120,9 @@ def make(folder: Path, users: Sequence[str]) -> dict[str, str]:
         path = folder / f"{user}.nk"
         if not path.exists():
             seed = bytes(nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER))
-            _write(path, seed + b"\n")
+            write(path, seed + b"\n")
         made[user] = identity(str(folder), user).public
-    _write(folder / PUBLIC, msgspec.json.format(msgspec.json.encode(_known(folder, made))))
+    write(folder / PUBLIC, msgspec.json.format(msgspec.json.encode(_known(folder, made))))
     return made
 
 
@@ -116,8 +138,8 @@ def _known(folder: Path, made: Mapping[str, str]) -> dict[str, list[str]]:
     return known
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write in one step, for the owner alone."""
+def write(path: Path, data: bytes) -> None:
+    """Write a file in one step, for its owner alone."""
     beside = path.with_suffix(".new")
     with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
         out.write(data)

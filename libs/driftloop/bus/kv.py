@@ -1,10 +1,12 @@
 """State in KV buckets: typed, cached for reading, written by compare-and-set.
 
 What is kept is dropped when the bucket's log says that it changed, so a look costs one request
-however many keys there are, and `Changes` gives its reader only what is new.
+however many keys there are, and `Changes` gives its reader only what is new. Where there are keys,
+a value counts that the bucket's owner has signed; before another, the newest one that it signed.
 """
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
@@ -12,20 +14,18 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
-from nats.js.errors import (
-    APIError,
-    KeyNotFoundError,
-    KeyWrongLastSequenceError,
-    NotFoundError,
-)
-from nats.js.kv import KV_DEL, KV_OP, KV_PURGE, KeyValue
+from nats.js.errors import APIError, NotFoundError
+from nats.js.kv import KV_DEL, KV_OP, KV_PURGE
 
 from driftloop.bus.connection import Connection
 from driftloop.bus.messages import Delivered
 from driftloop.bus.newest import newest
 from driftloop.bus.publish import WRONG_LAST_SEQUENCE, Conflict
 from driftloop.bus.retry import transient
+from driftloop.bus.signed import EXPECTED, forged, sign
 from driftloop.contracts.errors import Retry
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -39,14 +39,14 @@ STEPS: Final = 64
 
 
 class Entry(NamedTuple, Generic[T]):
-    """A value and the revision it was read at (0: it does not exist)."""
+    """A value and the revision it was read at (0: there never was one)."""
 
     value: T | None
     revision: int
 
 
 class Bucket(Generic[T]):
-    """One bucket of values of one type, a key each model."""
+    """One bucket of values of one type, a key each model, written by the service `owner`."""
 
     def __init__(
         self,
@@ -54,12 +54,13 @@ class Bucket(Generic[T]):
         name: str,
         encode: Callable[[T], bytes],
         decode: Callable[[bytes], T],
+        owner: str,
     ) -> None:
         self._connection = connection
         self._name = name
+        self._owner = owner
         self._encode = encode
         self._decode = decode
-        self._kv: KeyValue | None = None
         self._cache: OrderedDict[str, tuple[Entry[T], int]] = OrderedDict()
         self._kept = 0
         self._keys: set[str] | None = None
@@ -69,21 +70,49 @@ class Bucket(Generic[T]):
 
     async def read(self, key: str) -> Entry[T]:
         """The value as it is now."""
-        size, position = 0, self._position
+        position = self._position
         with transient(f"{self._name}/{key}"):
-            kv = await self.bucket()
-            try:
-                found = await kv.get(key)
-            except KeyNotFoundError:
-                entry: Entry[T] = Entry(None, 0)
-            else:
-                size = len(found.value or b"")
-                entry = Entry(self._decode(found.value or b""), int(found.revision or 0))
+            found, revision = await self.newest_of(key)
+        entry = Entry(None if found is None else self._decode(found), revision)
         # Names nobody knows must not fill the memory; and what was on its way while the log was
         # looked at may be older than what was seen there.
-        if entry.revision and position == self._position:
-            self._keep(key, entry, size)
+        if entry.value is not None and position == self._position:
+            self._keep(key, entry, len(found or b""))
         return entry
+
+    async def newest_of(self, key: str) -> tuple[bytes | None, int]:
+        """What the owner wrote last under a key, and the revision to write on."""
+        try:
+            last = await self._js.get_last_msg(self._stream, f"{self._prefix}{key}")
+        except NotFoundError:
+            return None, 0
+        revision = int(last.seq or 0)
+        if not self.forged(last):
+            return (None if gone(last) else last.data or b""), revision
+        log.error("%s/%s: revision %d: not of %s", self._name, key, revision, self._owner)
+        return await self._before(key, revision), revision
+
+    async def _before(self, key: str, revision: int) -> bytes | None:
+        """The newest value before a forged one, of those that the bucket has kept."""
+        found: bytes | None = None
+        seq = 1
+        while seq < revision:
+            try:
+                message = await self._js.get_msg(
+                    self._stream, seq=seq, subject=f"{self._prefix}{key}", next=True
+                )
+            except NotFoundError:
+                break
+            if not self.forged(message):
+                found = None if gone(message) else message.data or b""
+            seq = int(message.seq or revision) + 1
+        return found
+
+    def forged(self, message: RawStreamMsg | Delivered) -> bool:
+        """Whether there are keys, and this was not signed by the bucket's owner."""
+        payload = message.payload if isinstance(message, Delivered) else message.data or b""
+        about = message.subject or "", message.headers or {}, payload
+        return forged(self._connection, self._owner, *about)
 
     async def get(self, key: str) -> T | None:
         """The value, at most `FRESH_SECONDS` old."""
@@ -102,29 +131,27 @@ class Bucket(Generic[T]):
 
     async def write(self, key: str, value: T, revision: int) -> int:
         """Write if the key is still at `revision`; returns the new one, raises `Conflict`."""
-        payload = self._encode(value)
+        return await self._put(key, self._encode(value), revision, {})
+
+    async def remove(self, key: str, revision: int) -> int:
+        """Remove a key that is still at `revision`; else like `write`."""
+        return await self._put(key, b"", revision, {KV_OP: KV_DEL})
+
+    async def _put(self, key: str, payload: bytes, revision: int, headers: dict[str, str]) -> int:
+        subject = f"{self._prefix}{key}"
+        headers = {**headers, EXPECTED: str(revision)}
+        if self._connection.identity is not None:
+            headers = sign(self._connection.identity, subject, headers, payload)
         try:
             with transient(f"{self._name}/{key}"):
-                return await self._write(key, payload, revision)
+                return int((await self._js.publish(subject, payload, headers=headers)).seq)
+        except APIError as error:
+            if error.err_code in WRONG_LAST_SEQUENCE:
+                what = f"{self._name}/{key} is no longer at revision {revision}"
+                raise Conflict(what, delay=0.05) from error
+            raise Retry(f"{self._name}/{key}: not written: {error.description}") from error
         finally:
             self.forget(key)
-
-    async def _write(self, key: str, payload: bytes, revision: int) -> int:
-        kv = await self.bucket()
-        try:
-            if revision:
-                return int(await kv.update(key, payload, revision))
-            return int(await kv.create(key, payload))
-        except APIError as error:
-            if (
-                isinstance(error, KeyWrongLastSequenceError)
-                or error.err_code in WRONG_LAST_SEQUENCE
-            ):
-                where = f"{self._name}/{key}"
-                raise Conflict(
-                    f"{where} is no longer at revision {revision}", delay=0.05
-                ) from error
-            raise
 
     async def keys(self) -> list[str]:
         """All keys, sorted, as they are now."""
@@ -175,31 +202,23 @@ class Bucket(Generic[T]):
 
     async def after(self, seq: int, last: int) -> AsyncIterator[tuple[str, RawStreamMsg]]:
         """What was written after `seq`, up to `last`, with its key; a few messages at most."""
-        prefix = f"$KV.{self._name}."
         while seq < last:
             with transient(self._name):
                 try:
                     message = await self._js.get_msg(
-                        self._stream, seq=seq + 1, subject=f"{prefix}>", next=True
+                        self._stream, seq=seq + 1, subject=f"{self._prefix}>", next=True
                     )
                 except NotFoundError:
                     return
             seq = int(message.seq or last)
-            yield (message.subject or "").removeprefix(prefix), message
+            yield (message.subject or "").removeprefix(self._prefix), message
 
     async def newest(self, *, headers_only: bool = False) -> list[tuple[str, Delivered]]:
         """The last thing written under each key, removals included."""
-        prefix = f"$KV.{self._name}."
         found = await newest(
-            self._connection, self._stream, f"{prefix}>", headers_only=headers_only
+            self._connection, self._stream, f"{self._prefix}>", headers_only=headers_only
         )
-        return [(message.subject.removeprefix(prefix), message) for message in found]
-
-    async def bucket(self) -> KeyValue:
-        """The client's own view of the bucket."""
-        if self._kv is None:
-            self._kv = await self._js.key_value(self._name)
-        return self._kv
+        return [(message.subject.removeprefix(self._prefix), message) for message in found]
 
     @property
     def name(self) -> str:
@@ -213,6 +232,10 @@ class Bucket(Generic[T]):
     @property
     def _stream(self) -> str:
         return f"KV_{self._name}"
+
+    @property
+    def _prefix(self) -> str:
+        return f"$KV.{self._name}."
 
 
 class Changes(Generic[T]):
@@ -235,8 +258,9 @@ class Changes(Generic[T]):
         else:
             found = {}
             async for key, message in self._bucket.after(self._position, last):
-                value = None if gone(message) else message.data or b""
-                found[key] = value, int(message.seq or 0)
+                if not self._bucket.forged(message):
+                    value = None if gone(message) else message.data or b""
+                    found[key] = value, int(message.seq or 0)
         made = {key: self._value(value) for key, (value, _) in found.items()}
         for key, (value, revision) in found.items():
             if value is None:
@@ -264,7 +288,9 @@ class Changes(Generic[T]):
     async def _read_all(self, into: dict[str, tuple[bytes | None, int]]) -> None:
         with transient(self._bucket.name):
             for key, message in await self._bucket.newest():
-                if not gone(message):
+                if self._bucket.forged(message):
+                    into[key] = await self._bucket.newest_of(key)
+                elif not gone(message):
                     into[key] = message.payload, message.seq
 
 

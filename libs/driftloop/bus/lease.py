@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from nats.errors import Error as NatsError
@@ -24,6 +25,12 @@ log = logging.getLogger(__name__)
 BUCKET: Final = "OWNERS"
 LEASE_SECONDS: Final = 3.0
 RENEW_SECONDS: Final = 1.0
+LIVES: Final = "Nats-TTL"
+"""How long a message lives: https://docs.nats.io/learn/jetstream/message-ttl"""
+FREE: Final = b"free"
+"""The value of a lease that was given back, for the shortest time a message may live."""
+FREE_SECONDS: Final = "1s"
+NONE: Final[Mapping[str, str]] = {}
 
 
 class Lease:
@@ -57,36 +64,35 @@ class Lease:
     async def _write(self) -> int:
         with transient(self._subject):
             try:
-                return await self._put(self._revision)
+                return await self._put(self._revision, self._token)
             except APIError as error:
                 if error.err_code not in WRONG_LAST_SEQUENCE:
                     raise
-            return await self._put(await self._ours())
+            return await self._put(await self._ours(), self._token)
 
-    async def _put(self, revision: int) -> int:
+    async def _put(self, revision: int, value: bytes, extra: Mapping[str, str] = NONE) -> int:
         header = str(api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value)
         ack = await self._connection.js.publish(
-            self._subject, self._token, headers={header: str(revision)}
+            self._subject, value, headers={header: str(revision), **extra}
         )
         return ack.seq
 
     async def _ours(self) -> int:
-        """The revision if it is ours: an earlier renewal may have been written, and not said so."""
+        """The revision if it is ours (a renewal was written, and not said so) or was given back."""
         try:
             last = await self._connection.js.get_last_msg(f"KV_{BUCKET}", self._subject)
         except NotFoundError:
             last = api.RawStreamMsg()
-        if last.data != self._token:
+        if last.data not in (self._token, FREE):
             raise Conflict(f"{self._subject} is another's, or was not renewed in time")
         return int(last.seq or 0)
 
     async def give_back(self) -> None:
-        """Make it free at once; one that is somebody else's by now stays as it is."""
+        """Make it free within a second; one that is somebody else's by now stays as it is."""
         self._until = 0.0
         if not self._revision:
             return
         with contextlib.suppress(NatsError, OSError, TimeoutError):
             async with asyncio.timeout(RENEW_SECONDS):
-                js, before = self._connection.js, self._revision + 1
-                await js.purge_stream(f"KV_{BUCKET}", seq=before, subject=self._subject)
+                await self._put(self._revision, FREE, {LIVES: FREE_SECONDS})
         self._revision = 0

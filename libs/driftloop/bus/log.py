@@ -1,7 +1,9 @@
 """Looking things up in a log: last messages, ranges, and positions by running totals."""
 
+import json
 from collections.abc import AsyncIterator
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
@@ -11,6 +13,9 @@ from driftloop.bus.follow import Follow
 from driftloop.bus.messages import Delivered
 from driftloop.bus.retry import transient
 from driftloop.contracts import headers
+from driftloop.contracts.errors import Retry
+
+NOW_SECONDS: Final = 5.0
 
 
 class Reached(NamedTuple):
@@ -21,6 +26,14 @@ class Reached(NamedTuple):
     delivered: int = 0
     acknowledged: int = 0
     behind: int = 0
+
+
+class Filled(NamedTuple):
+    """What a stream holds, and the bytes it has room for."""
+
+    messages: int
+    bytes: int
+    room: int
 
 
 class Log:
@@ -50,6 +63,25 @@ class Log:
         """The first sequence that is still kept."""
         with transient(stream):
             return int((await self._js.stream_info(stream)).state.first_seq)
+
+    async def filled(self, stream: str) -> Filled:
+        """How full a stream is."""
+        with transient(stream):
+            info = await self._js.stream_info(stream)
+        return Filled(info.state.messages, info.state.bytes, int(info.config.max_bytes or 0))
+
+    async def now(self, stream: str) -> float:
+        """The time by the clock that stamps what a stream takes, the broker's (seconds).
+
+        `ts` of the answer: https://docs.nats.io/reference/reference-protocols/nats_api_reference
+        """
+        ask = f"$JS.API.STREAM.INFO.{stream}"
+        with transient(stream):
+            answer = await self._connection.nc.request(ask, timeout=NOW_SECONDS)
+        try:
+            return datetime.fromisoformat(json.loads(answer.data)["ts"]).timestamp()
+        except (KeyError, ValueError) as error:
+            raise Retry(f"{stream}: the broker does not tell its time ({error})") from error
 
     async def messages(self, stream: str, subject: str) -> int:
         """Messages of a subject (wildcards allowed) that a stream holds."""
@@ -125,7 +157,7 @@ class Log:
         return Delivered(
             subject=found.subject or "",
             payload=found.data or b"",
-            headers=found.headers or {},
+            headers={name: str(value) for name, value in (found.headers or {}).items()},
             stream=stream,
             seq=int(found.seq or 0),
             time=found.time.timestamp() if found.time else 0.0,
@@ -134,4 +166,5 @@ class Log:
 
 def rows_total(message: Delivered) -> int:
     """The running total of rows a single writer put on its message; 0 where there is none."""
-    return int(message.headers.get(headers.TOTAL, "0"))
+    told = message.headers.get(headers.TOTAL, "")
+    return int(told) if told.isascii() and told.isdigit() and len(told) < 19 else 0

@@ -15,9 +15,6 @@ from math import ceil
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
-from nats.js import api
-from nats.js.errors import BadRequestError
-
 from driftloop.bus.connection import Connection
 from driftloop.bus.lease import BUCKET, LEASE_SECONDS, RENEW_SECONDS, Lease
 from driftloop.bus.retry import transient
@@ -98,21 +95,18 @@ class _Held:
 
 
 class Ownership:
-    """A replica's part in the partitions of its service. `copies` is of the bucket's stream."""
+    """A replica's part in the partitions of its service."""
 
-    def __init__(
-        self, connection: Connection, partitions: int, stopping: asyncio.Event, copies: int = 1
-    ) -> None:
+    def __init__(self, connection: Connection, partitions: int, stopping: asyncio.Event) -> None:
         self._connection = connection
         self._partitions = partitions
         self._stopping = stopping
-        self._copies = copies
         self._id = new_id()
         self._live = self._lease(f"live.{partitions}.{self._id}", self._id)
         self._held: dict[int, _Held] = {}
         self._pauses: dict[int, float] = {}
         self._renewed = 0.0
-        self._looked = self._made = False
+        self._looked = False
 
     def problem(self) -> str:
         """Not ready until it is known what others own, and what is owned here is rebuilt."""
@@ -139,8 +133,6 @@ class Ownership:
 
     async def _turn(self, own: Own) -> None:
         """Renew, see what has ended, and look whether there is more or less to own."""
-        if not self._made:
-            await self._make()
         if time.monotonic() - self._renewed >= RENEW_SECONDS:
             self._renewed = time.monotonic()
             leases = [held.lease for held in self._held.values() if held.lease.held]
@@ -155,15 +147,6 @@ class Ownership:
         elif wanted > 0:
             await self._take(free(self._partitions, seen), wanted, own)
         self._looked = True
-
-    async def _make(self) -> None:
-        """The bucket. In memory its revisions would begin anew with the server, and meet."""
-        config = api.KeyValueConfig(
-            bucket=BUCKET, history=1, ttl=LEASE_SECONDS, replicas=self._copies
-        )
-        with transient(BUCKET), contextlib.suppress(BadRequestError):  # it is there
-            await self._connection.js.create_key_value(config)
-        self._made = True
 
     async def _look(self) -> Seen:
         prefix = f"$KV.{BUCKET}.{self._connection.service}."

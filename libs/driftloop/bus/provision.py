@@ -4,10 +4,17 @@ import asyncio
 from typing import Final
 
 import msgspec
+from nats.errors import Error as NatsError
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, BadRequestError, NotFoundError
 
-from driftloop.contracts.state import MODELS_BUCKET, MONITORS_BUCKET, SPECS_BUCKET
+from driftloop.bus import lease
+from driftloop.contracts.state import (
+    MODELS_BUCKET,
+    MONITORS_BUCKET,
+    SPECS_BUCKET,
+    TOKENS_BUCKET,
+)
 from driftloop.contracts.subjects import STREAMS, Stream
 
 ARTIFACTS_BUCKET: Final = "ARTIFACTS"
@@ -29,13 +36,28 @@ async def provision(js: JetStreamContext, layout: Layout) -> None:
     share = layout.log_gb * 2**30 / sum(stream.max_bytes for stream in STREAMS)
     for stream in STREAMS:
         await _stream(js, stream, replicas, int(stream.max_bytes * share))
-    for bucket, history in ((MODELS_BUCKET, 16), (SPECS_BUCKET, 16), (MONITORS_BUCKET, 1)):
+    kept = {MODELS_BUCKET: 16, SPECS_BUCKET: 16, MONITORS_BUCKET: 1, TOKENS_BUCKET: 16}
+    for bucket, history in kept.items():
         await _once(
             js.create_key_value(
                 api.KeyValueConfig(bucket=bucket, history=history, replicas=replicas)
             )
         )
+    # In memory its revisions would begin anew with the server, and meet.
+    leases = api.KeyValueConfig(bucket=lease.BUCKET, ttl=lease.LEASE_SECONDS, replicas=replicas)
+    await _once(js.create_key_value(leases))
     await _once(js.create_object_store(ARTIFACTS_BUCKET, api.ObjectStoreConfig(replicas=replicas)))
+
+
+async def provisioned(js: JetStreamContext) -> None:
+    """Whether the last thing that `provision` makes is there; raises `ConnectionError`."""
+    try:
+        await js.stream_info(f"OBJ_{ARTIFACTS_BUCKET}")
+    except NatsError as error:
+        raise ConnectionError(
+            "the streams of this NATS server are missing or out of reach "
+            f"({error or type(error).__name__}); accepted: after `driftloop provision`"
+        ) from error
 
 
 async def _stream(js: JetStreamContext, stream: Stream, replicas: int, max_bytes: int) -> None:
@@ -48,7 +70,7 @@ async def _stream(js: JetStreamContext, stream: Stream, replicas: int, max_bytes
         duplicate_window=DEDUPLICATION_SECONDS,
         storage=api.StorageType.FILE,
         num_replicas=replicas,
-        discard=api.DiscardPolicy.OLD,
+        discard=(api.DiscardPolicy.OLD if stream.discard == "oldest" else api.DiscardPolicy.NEW),
         allow_direct=True,
     )
     for attempt in range(1, ATTEMPTS + 1):
@@ -60,8 +82,8 @@ async def _stream(js: JetStreamContext, stream: Stream, replicas: int, max_bytes
             await asyncio.sleep(0.1 * attempt)
             continue
         config.max_bytes = max(max_bytes, have.max_bytes or 0)
-        wanted = (config.max_age, config.max_bytes, config.subjects)
-        if (have.max_age, have.max_bytes, have.subjects) != wanted:
+        wanted = (config.max_age, config.max_bytes, config.subjects, config.discard)
+        if (have.max_age, have.max_bytes, have.subjects, have.discard) != wanted:
             await js.update_stream(config)
         return
 

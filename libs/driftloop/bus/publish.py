@@ -5,13 +5,14 @@ import itertools
 import logging
 from collections.abc import Mapping, Sequence
 
+from msgspec import structs
 from nats.errors import ConnectionClosedError
-from nats.js import api
 from nats.js.errors import NotFoundError
 
 from driftloop.bus.connection import Connection
 from driftloop.bus.messages import Outgoing
-from driftloop.bus.stored import Ack
+from driftloop.bus.signed import EXPECTED, sign
+from driftloop.bus.stored import STREAM_FULL, Ack
 from driftloop.bus.wire import block_of
 from driftloop.contracts.errors import Overloaded, Reject, Retry
 from driftloop.contracts.headers import MSG_ID
@@ -20,35 +21,53 @@ log = logging.getLogger(__name__)
 
 ACK_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0
-STREAM_FULL = 10077
 HEADER_ROOM = 16 << 10
 """Headers take less, but for a reason of a dead letter."""
 
 
-async def publish_all(connection: Connection, messages: Sequence[Outgoing]) -> list[Ack]:
+async def publish_all(
+    connection: Connection, messages: Sequence[Outgoing], patience: float = PATIENCE_SECONDS
+) -> list[Ack]:
     """Publish a window of messages and wait for all acknowledgements, which come back in order.
 
     A publish that is not acknowledged is repeated with the same id, so the stream keeps one. Raises
-    `Overloaded` when a stream refuses new messages, and `Retry` when the broker stays away.
+    `Overloaded` when a stream refuses new messages, and `Retry` when the broker stays away for
+    longer than `patience` seconds: then they may or may not be in the log.
     """
+    messages = _signed(connection, messages)
     _check_sizes(connection, messages)
     done: dict[int, Ack] = {}
-    patience = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    now = asyncio.get_running_loop().time
+    deadline = now() + patience
     for attempt in itertools.count(1):
         left = [at for at in range(len(messages)) if at not in done]
         if left and connection.nc.is_connected:
-            said = await connection.stored.publish([messages[at] for at in left], ACK_SECONDS)
+            seconds = min(ACK_SECONDS, max(deadline - now(), 0.1))
+            said = await connection.stored.publish([messages[at] for at in left], seconds)
             done.update(_acknowledged(messages, {left[at]: ack for at, ack in said.items()}))
         missing = len(messages) - len(done)
         if not missing:
             break
         if connection.nc.is_closed:
             raise ConnectionClosedError
-        if asyncio.get_running_loop().time() > patience:
+        if now() > deadline:
             raise Retry(f"{missing} of {len(messages)} messages were not acknowledged", delay=2.0)
         log.warning("publish: %d of %d not acknowledged, trying again", missing, len(messages))
         await asyncio.sleep(min(0.25 * attempt, 1.0))
     return [done[at] for at in range(len(messages))]
+
+
+def _signed(connection: Connection, messages: Sequence[Outgoing]) -> Sequence[Outgoing]:
+    """Control events carry their owner's signature."""
+    mine = connection.identity
+    if mine is None or not any(m.subject.startswith("events.") for m in messages):
+        return messages
+    return [
+        structs.replace(m, headers=sign(mine, m.subject, m.headers, m.payload))
+        if m.subject.startswith("events.")
+        else m
+        for m in messages
+    ]
 
 
 def _check_sizes(connection: Connection, messages: Sequence[Outgoing]) -> None:
@@ -85,11 +104,12 @@ async def publish_next(connection: Connection, message: Outgoing, last_seq: int)
     back.
     Tries until the broker answers; raises `Conflict` when somebody did write.
     """
-    expected = {str(api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value): str(last_seq)}
+    expected = {**message.headers, EXPECTED: str(last_seq)}
+    (message,) = _signed(connection, [structs.replace(message, headers=expected)])
     for attempt in itertools.count():
         if connection.nc.is_closed:
             raise ConnectionClosedError
-        said = await connection.stored.publish([message], ACK_SECONDS, expected)
+        said = await connection.stored.publish([message], ACK_SECONDS)
         ack = said.get(0)
         if ack is not None and ack.error is None:
             return ack.seq

@@ -7,7 +7,7 @@ message they are for.
 import asyncio
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 0.25
 """How often a wait looks whether the line was lost."""
+STREAM_FULL: Final = 10077
+FULL_SECONDS: Final = 10.0
+"""A stream that refused is taken for full so long, unless it takes something before."""
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,17 +85,22 @@ class Stored:
         self._opening = asyncio.Lock()
         self._tokens = itertools.count()
         self._waiting: dict[bytes, tuple[Window, int]] = {}
+        self._full: dict[str, float] = {}
+        self.refused = 0
+        """Messages that a full stream refused."""
+
+    def problem(self) -> str:
+        """Which streams are full, or an empty text."""
+        now = asyncio.get_running_loop().time() if self._full else 0.0
+        full = [name for name, at in self._full.items() if now - at < FULL_SECONDS]
+        return f"full: {', '.join(full)}; refused until there is room" if full else ""
 
     async def publish(
         self,
         messages: Sequence[Outgoing],
         seconds: float,
-        extra: Mapping[str, str] | None = None,
     ) -> dict[int, Ack]:
-        """Publish, and what was said within so many seconds to each message, by its place.
-
-        `extra` headers go to all of them.
-        """
+        """Publish, and what was said within so many seconds to each message, by its place."""
         if not self._inbox and not await self._open():
             return {}
         drops, window = self._connection.drops, Window(len(messages))
@@ -101,7 +109,7 @@ class Stored:
         try:
             lines: list[bytes] = []
             for message, token in zip(messages, tokens, strict=True):
-                lines += self._lines(message, token, extra)
+                lines += self._lines(message, token)
             if await self._connection.write(lines):
                 await window.wait(self._connection, drops, seconds)
         finally:
@@ -109,10 +117,8 @@ class Stored:
                 self._waiting.pop(token, None)
         return window.acks
 
-    def _lines(
-        self, message: Outgoing, token: bytes, extra: Mapping[str, str] | None
-    ) -> tuple[bytes, bytes, bytes]:
-        head = block_of({**message.headers, **extra} if extra else message.headers)
+    def _lines(self, message: Outgoing, token: bytes) -> tuple[bytes, bytes, bytes]:
+        head = block_of(message.headers)
         sizes = len(head), len(head) + len(message.payload)
         to = message.subject.encode(), self._inbox, token
         return b"HPUB %b %b%b %d %d\r\n%b" % (*to, *sizes, head), message.payload, b"\r\n"
@@ -140,7 +146,16 @@ class Stored:
             found = self._waiting.pop(subject[start:], None)
             if found is not None:
                 window, at = found
-                window.said(at, NOBODY if headers and not payload else _ack(payload))
+                ack = NOBODY if headers and not payload else _ack(payload)
+                self._noted(ack)
+                window.said(at, ack)
+
+    def _noted(self, ack: Ack) -> None:
+        if ack.error is not None and ack.error.err_code == STREAM_FULL:
+            self.refused += 1
+            self._full[ack.stream] = asyncio.get_running_loop().time()
+        elif self._full and ack.error is None:
+            self._full.pop(ack.stream, None)
 
 
 def _ack(payload: bytes) -> Ack:

@@ -11,20 +11,21 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
 from nats.errors import Error as NatsError
 from nats.js import api
 
-from driftloop.bus import retry
+from driftloop.bus import redeliver, retry
 from driftloop.bus.connection import Connection
 from driftloop.bus.messages import Delivered, Outgoing
 from driftloop.bus.precedence import Precedence
 from driftloop.bus.publish import publish_all
 from driftloop.bus.pull import Pull, Pulled
 from driftloop.contracts import headers, subjects
-from driftloop.contracts.errors import Reject, Retry
+from driftloop.contracts.errors import Overloaded, Reject, Retry
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +66,18 @@ async def ensure_consumer(connection: Connection, work: Work) -> None:
 async def run_works(connection: Connection, works: Sequence[Work], stopping: asyncio.Event) -> None:
     """Consume until `stopping`; the groups in hand are finished, the rest is given back."""
     order = Precedence()
+    for work in works:
+        await redeliver.serve(connection, work.durable, partial(_again_alone, connection, work))
     async with asyncio.TaskGroup() as tasks:
         first, *others = works
         tasks.create_task(_run_work(connection, first, stopping, order, first=True))
         for work in others:
             tasks.create_task(_run_beside(connection, work, stopping, order))
+
+
+async def _again_alone(connection: Connection, work: Work, message: Delivered) -> None:
+    """Handle a message that was a dead letter, outside of the order."""
+    await redeliver.say(connection, await work.handler([message]))
 
 
 async def _run_beside(
@@ -88,7 +96,7 @@ async def _another(connection: Connection, name: str, stopping: asyncio.Event) -
     """A second connection to the same server, as soon as it answers."""
     while True:
         mine = f"{connection.service}-{name}"
-        made = Connection(connection.url, mine, identity=connection.identity)
+        made = Connection(connection.url, mine, login=connection.login)
         try:
             await made.open()
         except ConnectionError as error:
@@ -192,6 +200,10 @@ async def _say(
         if isinstance(said, Exception):
             raise said
         await publish_all(connection, said)
+    except Overloaded as full:  # no half of the group has more room than all of it
+        log.info("%s: %d messages again in %.1f s: %s", work.durable, len(group), full.delay, full)
+        await _answer(connection, group, _again(full.delay))
+        return
     except Exception as error:
         if len(group) == 1:
             await _failed(connection, work, group[0], messages[0], error)

@@ -1,6 +1,7 @@
 """The client for asynchronous programs."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, NamedTuple, Self, TypeVar
 
@@ -8,6 +9,7 @@ import msgspec
 
 from driftloop.bus import requests as bus_requests
 from driftloop.bus.connection import Connection
+from driftloop.bus.identity import Login, from_file
 from driftloop.client.data import Data, batches_of, plain_value, rows_of
 from driftloop.client.sending import (
     OnReport,
@@ -51,18 +53,24 @@ class Client:
     restart of a service or of the broker loses and doubles nothing. At most `window` batches are in
     flight, so a slow log slows the reading of the data down. Batches in flight may change places
     when one has to be sent again; `window=1` keeps their order whatever happens.
+
+    `key` is the file of the key to log in with, such as `.driftloop/keys/client.nk`; an open server
+    wants none. `ca` is the file of the authority (PEM) of the server's certificate, for TLS.
     """
 
     def __init__(
         self,
         url: str = "nats://127.0.0.1:4222",
         *,
+        key: str | Path = "",
+        ca: str | Path = "",
         name: str = "client",
         window: int = 8,
         timeout: float = 5.0,
         deadline: float = 120.0,
     ) -> None:
-        self._connection = Connection(url, name)
+        identity = from_file(Path(key)) if key else None
+        self._connection = Connection(url, name, login=Login(identity, ca=str(ca)))
         self._window = window
         self._timeout = timeout
         self._deadline = deadline

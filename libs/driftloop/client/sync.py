@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -22,13 +23,22 @@ class SyncClient:
         self,
         url: str = "nats://127.0.0.1:4222",
         *,
+        key: str | Path = "",
+        ca: str | Path = "",
         name: str = "client",
         window: int = 8,
         timeout: float = 5.0,
         deadline: float = 120.0,
     ) -> None:
         self._make = partial(
-            Client, url, name=name, window=window, timeout=timeout, deadline=deadline
+            Client,
+            url,
+            key=key,
+            ca=ca,
+            name=name,
+            window=window,
+            timeout=timeout,
+            deadline=deadline,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(

@@ -87,22 +87,25 @@ class Alarm(Event, frozen=True, kw_only=True):
 
 
 class DriftDetected(Alarm, frozen=True, kw_only=True, tag="drift.detected"):
-    """Features or predictions no longer look as they did. Owner: drift."""
+    """Features or predictions no longer look as they did."""
 
     kind: ClassVar[str] = "drift.detected"
+    owner: ClassVar[str] = "drift"
     shift: Shift
     feature: str = ""
 
 
 class PerformanceDegraded(Alarm, frozen=True, kw_only=True, tag="performance.degraded"):
-    """The live model's loss on labelled rows went up. Owner: drift."""
+    """The live model's loss on labelled rows went up."""
 
     kind: ClassVar[str] = "performance.degraded"
+    owner: ClassVar[str] = "drift"
     loss: str
     version: int
 
 
 class LabelsShifted(Alarm, frozen=True, kw_only=True, tag="labels.shifted"):
-    """Prior shift: the labels are no longer distributed as they were. Owner: drift."""
+    """Prior shift: the labels are no longer distributed as they were."""
 
     kind: ClassVar[str] = "labels.shifted"
+    owner: ClassVar[str] = "drift"

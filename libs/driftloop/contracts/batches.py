@@ -78,10 +78,28 @@ def decode(payload: bytes) -> pa.RecordBatch:
 
 def _any(payload: bytes) -> pa.RecordBatch:
     with pa.ipc.open_stream(payload) as reader:
+        if not _named_in_utf8(reader.schema):
+            raise ValueError("the name of a column is not UTF-8")
         batches = list(reader)
         if len(batches) == 1:
             return batches[0]
         return to_batch(pa.Table.from_batches(batches, reader.schema).combine_chunks())
+
+
+def _named_in_utf8(schema: pa.Schema) -> bool:
+    """Whether every name can be read: pyarrow looks at a name only when it is asked for."""
+    try:
+        fields = list(schema)
+        while fields:
+            field = fields.pop()
+            _ = field.name
+            kind = field.type
+            if isinstance(kind, pa.BaseExtensionType):
+                kind = kind.storage_type
+            fields += [kind.field(at) for at in range(kind.num_fields)]
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _lone(payload: bytes) -> pa.RecordBatch | None:
@@ -121,7 +139,8 @@ def _kept(head: bytes) -> pa.Schema | None:
     except _BROKEN:
         return None
     ours = schema.serialize().to_pybytes() == head
-    return schema if ours and not any(map(_has_dictionary, schema.types)) else None
+    plain = ours and not any(map(_has_dictionary, schema.types))
+    return schema if plain and _named_in_utf8(schema) else None
 
 
 def _has_dictionary(kind: pa.DataType) -> bool:
@@ -176,4 +195,5 @@ def with_column(batch: pa.RecordBatch, name: str, column: pa.Array) -> pa.Record
 def shadow_versions(schema: pa.Schema) -> list[int]:
     """The versions of the shadows that answered beside the champion in a batch of this schema."""
     names: Sequence[str] = schema.names
-    return [int(n.removeprefix(SHADOW_PREFIX)) for n in names if n.startswith(SHADOW_PREFIX)]
+    ends = [n.removeprefix(SHADOW_PREFIX) for n in names if n.startswith(SHADOW_PREFIX)]
+    return [int(end) for end in ends if end.isascii() and end.isdigit() and len(end) < 10]

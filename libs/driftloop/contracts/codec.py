@@ -44,7 +44,7 @@ def decode_state(payload: bytes) -> ModelState:
 def _decode(decoder: msgspec.msgpack.Decoder[T], payload: bytes) -> T:
     try:
         return decoder.decode(payload)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Reject(f"payload: {error}; accepted: MessagePack of a Driftloop message") from error
 
 

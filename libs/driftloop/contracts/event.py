@@ -9,6 +9,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """A fact about one model."""
 
     kind: ClassVar[str]
+    owner: ClassVar[str]
+    """The one service that may say it; the broker holds the others to it (see `bus.rights`)."""
     model: str
     data_time: int = 0
 

@@ -12,6 +12,12 @@ from driftloop.contracts.alarms import LabelsShifted as LabelsShifted
 from driftloop.contracts.alarms import PerformanceDegraded as PerformanceDegraded
 from driftloop.contracts.event import Event as Event
 from driftloop.contracts.event import RunEvent as RunEvent
+from driftloop.contracts.integrity import ApprovalGiven as ApprovalGiven
+from driftloop.contracts.integrity import ApprovalRequested as ApprovalRequested
+from driftloop.contracts.integrity import IntegrityRefused as IntegrityRefused
+from driftloop.contracts.integrity import ModelRefused as ModelRefused
+from driftloop.contracts.letters import LetterDropped as LetterDropped
+from driftloop.contracts.letters import LetterReplayed as LetterReplayed
 from driftloop.contracts.manifest import Dataset as Dataset
 from driftloop.contracts.manifest import Gate as Gate
 from driftloop.contracts.manifest import Manifest as Manifest
@@ -25,9 +31,10 @@ Rule = Literal["superiority", "non_inferiority"]
 
 
 class SpecRegistered(Event, frozen=True, kw_only=True, tag="spec.registered"):
-    """A spec was accepted. Owner: registry."""
+    """A spec was accepted."""
 
     kind: ClassVar[str] = "spec.registered"
+    owner: ClassVar[str] = "registry"
     revision: int
     by: str
 
@@ -37,9 +44,10 @@ class SpecRegistered(Event, frozen=True, kw_only=True, tag="spec.registered"):
 
 
 class DataAccumulated(Event, frozen=True, kw_only=True, tag="data.accumulated"):
-    """OUTCOMES passed another multiple of the spec's `triggers.new_data_rows`. Owner: feedback."""
+    """OUTCOMES passed another multiple of the spec's `triggers.new_data_rows`."""
 
     kind: ClassVar[str] = "data.accumulated"
+    owner: ClassVar[str] = "feedback"
     rows: int
     outcomes_seq: int
 
@@ -49,9 +57,10 @@ class DataAccumulated(Event, frozen=True, kw_only=True, tag="data.accumulated"):
 
 
 class ScheduleDue(Event, frozen=True, kw_only=True, tag="schedule.due"):
-    """The spec's `triggers.every` has passed since the last run. Owner: registry."""
+    """The spec's `triggers.every` has passed since the last run."""
 
     kind: ClassVar[str] = "schedule.due"
+    owner: ClassVar[str] = "registry"
     number: int
 
     def key(self) -> str:
@@ -60,10 +69,11 @@ class ScheduleDue(Event, frozen=True, kw_only=True, tag="schedule.due"):
 
 
 class OperatorRequested(Event, frozen=True, kw_only=True, tag="operator.requested"):
-    """A person asked for something. Owner: registry (which writes down who and why)."""
+    """A person asked for something. The registry writes down who and why."""
 
     kind: ClassVar[str] = "operator.requested"
-    command: Literal["retrain", "promote", "rollback", "challenge"]
+    owner: ClassVar[str] = "registry"
+    command: Literal["retrain", "promote", "rollback", "challenge", "approve", "deny"]
     version: int
     by: str
     reason: str
@@ -75,9 +85,10 @@ class OperatorRequested(Event, frozen=True, kw_only=True, tag="operator.requeste
 
 
 class TriggerDeclined(Event, frozen=True, kw_only=True, tag="trigger.declined"):
-    """A trigger did not start a run, and why. Owner: registry."""
+    """A trigger did not start a run, and why."""
 
     kind: ClassVar[str] = "trigger.declined"
+    owner: ClassVar[str] = "registry"
     trigger: Trigger
     trigger_id: str
     reason: str
@@ -88,9 +99,10 @@ class TriggerDeclined(Event, frozen=True, kw_only=True, tag="trigger.declined"):
 
 
 class RetrainRequested(RunEvent, frozen=True, kw_only=True, tag="retrain.requested"):
-    """A run began. The version number of its candidate is reserved here. Owner: registry."""
+    """A run began. The version number of its candidate is reserved here."""
 
     kind: ClassVar[str] = "retrain.requested"
+    owner: ClassVar[str] = "registry"
     trigger: Trigger
     reason: str
     version: int
@@ -99,12 +111,13 @@ class RetrainRequested(RunEvent, frozen=True, kw_only=True, tag="retrain.request
 
 
 class TrainingStarted(RunEvent, frozen=True, kw_only=True, tag="training.started"):
-    """The training sets are fixed and the fits began. Owner: trainer.
+    """The training sets are fixed and the fits began.
 
     `train` covers all of them; each of `windows` says where it begins.
     """
 
     kind: ClassVar[str] = "training.started"
+    owner: ClassVar[str] = "trainer"
     version: int
     train: Dataset
     holdout: Dataset
@@ -113,35 +126,40 @@ class TrainingStarted(RunEvent, frozen=True, kw_only=True, tag="training.started
 
 
 class TrainingFailed(RunEvent, frozen=True, kw_only=True, tag="training.failed"):
-    """No candidate came of it. Owner: trainer."""
+    """No candidate came of it."""
 
     kind: ClassVar[str] = "training.failed"
+    owner: ClassVar[str] = "trainer"
     version: int
     reason: str
 
 
 class CandidateTrained(RunEvent, frozen=True, kw_only=True, tag="candidate.trained"):
-    """A candidate is in the artifact store. Owner: trainer."""
+    """A candidate is in the artifact store. `signature`: see `artifacts.signing`."""
 
     kind: ClassVar[str] = "candidate.trained"
+    owner: ClassVar[str] = "trainer"
     version: int
     manifest: Manifest
     manifest_sha256: str
+    signature: bytes = b""
 
 
 class CandidateApproved(RunEvent, frozen=True, kw_only=True, tag="candidate.approved"):
-    """All offline gates passed. Owner: validation."""
+    """All offline gates passed."""
 
     kind: ClassVar[str] = "candidate.approved"
+    owner: ClassVar[str] = "validation"
     version: int
     gates: tuple[Gate, ...]
     seconds: float
 
 
 class CandidateRejected(RunEvent, frozen=True, kw_only=True, tag="candidate.rejected"):
-    """An offline gate failed. Owner: validation."""
+    """An offline gate failed."""
 
     kind: ClassVar[str] = "candidate.rejected"
+    owner: ClassVar[str] = "validation"
     version: int
     gates: tuple[Gate, ...]
     reason: str
@@ -149,7 +167,7 @@ class CandidateRejected(RunEvent, frozen=True, kw_only=True, tag="candidate.reje
 
 
 class ShadowStarted(RunEvent, frozen=True, kw_only=True, tag="shadow.started"):
-    """A version answers beside the champion: a challenger, or the old one. Owner: registry.
+    """A version answers beside the champion: a challenger, or the old one.
 
     It is better when its mean loss is lower by more than `margin` (negative: higher by less than
     that), at the error `level`; a challenger's is its share, as number `challenger` of its series.
@@ -157,6 +175,7 @@ class ShadowStarted(RunEvent, frozen=True, kw_only=True, tag="shadow.started"):
     """
 
     kind: ClassVar[str] = "shadow.started"
+    owner: ClassVar[str] = "registry"
     version: int
     champion: int
     role: Role
@@ -173,12 +192,13 @@ class ShadowStarted(RunEvent, frozen=True, kw_only=True, tag="shadow.started"):
 
 
 class ShadowConcluded(RunEvent, frozen=True, kw_only=True, tag="shadow.concluded"):
-    """The evidence on a shadow is in, on `rows` paired rows. Owner: validation.
+    """The evidence on a shadow is in, on `rows` paired rows.
 
     `lower`, `mean` and `upper` are of the difference of losses, `champion - shadow`.
     """
 
     kind: ClassVar[str] = "shadow.concluded"
+    owner: ClassVar[str] = "validation"
     version: int
     champion: int
     role: Role
@@ -195,29 +215,38 @@ class ShadowConcluded(RunEvent, frozen=True, kw_only=True, tag="shadow.concluded
 
 
 class ModelPromoted(RunEvent, frozen=True, kw_only=True, tag="model.promoted"):
-    """A version became the champion. Owner: registry."""
+    """A version became the champion: promotion `number` of the model, signed as `Promotion` is."""
 
     kind: ClassVar[str] = "model.promoted"
+    owner: ClassVar[str] = "registry"
     version: int
     previous: int
     model_sha256: str
     reason: str
+    manifest_sha256: str = ""
+    number: int = 0
+    signature: bytes = b""
 
 
 class ModelRolledBack(RunEvent, frozen=True, kw_only=True, tag="model.rolled_back"):
-    """The old champion took its place back. Owner: registry."""
+    """The old champion took its place back. `number`, `signature`: as in `ModelPromoted`."""
 
     kind: ClassVar[str] = "model.rolled_back"
+    owner: ClassVar[str] = "registry"
     version: int
     previous: int
     model_sha256: str
     reason: str
+    manifest_sha256: str = ""
+    number: int = 0
+    signature: bytes = b""
 
 
 class ModelRetired(RunEvent, frozen=True, kw_only=True, tag="model.retired"):
-    """A version answers no more. Owner: registry."""
+    """A version answers no more."""
 
     kind: ClassVar[str] = "model.retired"
+    owner: ClassVar[str] = "registry"
     version: int
     reason: str
 
@@ -227,9 +256,10 @@ class ModelRetired(RunEvent, frozen=True, kw_only=True, tag="model.retired"):
 
 
 class RunFinished(RunEvent, frozen=True, kw_only=True, tag="run.finished"):
-    """A run ended, with one verdict and a reason a person can read. Owner: registry."""
+    """A run ended, with one verdict and a reason a person can read."""
 
     kind: ClassVar[str] = "run.finished"
+    owner: ClassVar[str] = "registry"
     trigger: Trigger
     version: int
     verdict: Verdict
@@ -257,4 +287,10 @@ AnyEvent = (
     | ModelRolledBack
     | ModelRetired
     | RunFinished
+    | IntegrityRefused
+    | ModelRefused
+    | ApprovalRequested
+    | ApprovalGiven
+    | LetterReplayed
+    | LetterDropped
 )

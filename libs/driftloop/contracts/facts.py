@@ -142,6 +142,23 @@ def _replaced(event: e.ModelPromoted | e.ModelRolledBack) -> str:
     )
 
 
+def _refused(event: e.IntegrityRefused) -> str:
+    version = f" version {event.version}" if event.version else ""
+    claimed = f", said to be from {event.claimed}" if event.claimed else ""
+    return f"{event.what}{version}{claimed}: {event.reason}"
+
+
+def _waits(event: e.ApprovalRequested) -> str:
+    asked = f"; asked for by {event.asked_by}" if event.asked_by else ""
+    return f"version {event.version} waits for a second person: {event.reason}{asked}"
+
+
+def _letter(event: e.LetterReplayed | e.LetterDropped) -> str:
+    return (
+        f"DEAD:{event.letter} of {event.service}, {event.position}, by {event.by}: {event.reason}"
+    )
+
+
 _LINES: Final[dict[type, Callable[[Any], str]]] = {
     e.SpecRegistered: lambda x: f"revision {x.revision} by {x.by}",
     e.DataAccumulated: lambda x: f"{x.rows:,} labelled rows, OUTCOMES {x.outcomes_seq}",
@@ -168,4 +185,10 @@ _LINES: Final[dict[type, Callable[[Any], str]]] = {
     e.ModelRolledBack: _replaced,
     e.ModelRetired: lambda x: f"version {x.version}: {x.reason}",
     e.RunFinished: lambda x: f"{x.run} ({x.trigger}) {x.verdict}: version {x.version}, {x.reason}",
+    e.IntegrityRefused: _refused,
+    e.ModelRefused: lambda x: f"version {x.version} as {x.role}: {x.reason}",
+    e.ApprovalRequested: _waits,
+    e.ApprovalGiven: lambda x: f"version {x.version} by {x.by}: {x.reason}",
+    e.LetterReplayed: _letter,
+    e.LetterDropped: _letter,
 }

@@ -1,5 +1,7 @@
 """What a version is made of: the rows it was trained on, the checks it passed, its digests."""
 
+from typing import Any
+
 import msgspec
 
 
@@ -42,10 +44,20 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     skipped: str = ""
 
 
+class Tensor(msgspec.Struct, frozen=True, kw_only=True):
+    """An input or output of a model: ONNX's name of its type, and its shape; -1 is any size."""
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What a version is made of. Digests are SHA-256 of artifacts; times in seconds.
 
-    `train` holds exactly the rows of the chosen one of the windows `tried`.
+    `train` holds exactly the rows of the chosen one of the windows `tried`. `feature_types` are the
+    spec's, in the order of `features`. `inputs`, `outputs`, `opset` (version of each operator set)
+    and `operators` are read from the model's bytes.
     """
 
     model: str
@@ -66,3 +78,33 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     cpu_seconds: float
     environment: dict[str, str]
     tried: tuple[Window, ...] = ()
+    feature_types: tuple[str, ...] = ()
+    inputs: tuple[Tensor, ...] = ()
+    outputs: tuple[Tensor, ...] = ()
+    opset: dict[str, int] = {}
+    operators: tuple[str, ...] = ()
+
+
+def canonical(manifest: Manifest) -> bytes:
+    """The bytes of a manifest that its digest and its signature are of.
+
+    JSON with sorted keys and without fields that have their default, so that a field that is added
+    later leaves them as they are; the same after any number of times through MessagePack.
+    """
+    as_sent = msgspec.msgpack.decode(msgspec.msgpack.encode(manifest), type=Manifest)
+    return msgspec.json.encode(_plain(as_sent), order="sorted")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        named = ((field, getattr(value, field.name)) for field in msgspec.structs.fields(value))
+        return {field.name: _plain(its) for field, its in named if not _is_default(field, its)}
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _is_default(field: Any, value: Any) -> bool:
+    if field.default is not msgspec.NODEFAULT:
+        return bool(value == field.default)
+    return field.default_factory is not msgspec.NODEFAULT and not value

@@ -9,6 +9,12 @@ from driftloop.contracts.names import check_model_name
 QUERY_SQL: Final = "query.sql"
 """A `SqlQuery`; the answer is an Arrow IPC stream. Owner: telemetry."""
 
+OPERATE_DEAD: Final = "operate.dead.*"
+"""A `LetterOrder`; answered with `Done`. The last token is `replay` or `drop`. Owner: registry."""
+
+REDELIVER_SECONDS: Final = 100.0
+"""How long a consumer may work on a dead letter before it is asked again."""
+
 BATCH_ID: Final = "dl-batch"
 """Header of a send request: the producer's id of the batch; sending it again stores it once."""
 
@@ -26,6 +32,18 @@ def send(model: str, what: Literal["rows", "labels"]) -> str:
 def command(model: str) -> str:
     """A `Command` about a model; answered with `Done`. Owner: registry."""
     return f"command.{check_model_name(model)}"
+
+
+def dead(verb: Literal["replay", "drop"]) -> str:
+    """A `LetterOrder`: give a dead letter back to its consumer, or give it up. Owner: registry."""
+    return f"operate.dead.{verb}"
+
+
+def redeliver(consumer: str) -> str:
+    """A dead letter to the consumer that could not use it, as it lies in DEAD; answered with an
+    empty message when it was handled. Asked by the registry. Owner: who has the consumer.
+    """
+    return f"redeliver.{consumer}"
 
 
 class SqlQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,12 +64,20 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator wants of the registry; `spec` is a msgpack `Spec` for `register`."""
 
-    command: Literal["register", "retrain", "promote", "rollback", "challenge"]
+    command: Literal["register", "retrain", "promote", "rollback", "challenge", "approve", "deny"]
     by: str
     reason: str = ""
     version: int = 0
     spec: bytes = b""
     request: str = ""
+
+
+class LetterOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator wants done with the dead letter at sequence `letter` of DEAD."""
+
+    letter: int
+    by: str
+    reason: str = ""
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):

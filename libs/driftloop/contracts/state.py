@@ -11,8 +11,10 @@ MODELS_BUCKET: Final = "MODELS"
 SPECS_BUCKET: Final = "SPECS"
 MONITORS_BUCKET: Final = "MONITORS"
 """What drift knows of each champion, in numbers of its own: owner drift."""
+TOKENS_BUCKET: Final = "TOKENS"
+"""Tokens of callers, by name, without their secrets: owner registry."""
 
-Stage = Literal["training", "gating", "shadowing", "probation"]
+Stage = Literal["training", "gating", "shadowing", "approval", "probation"]
 
 
 class Shadow(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +23,7 @@ class Shadow(msgspec.Struct, frozen=True, kw_only=True):
     Evidence are OUTCOMES from `from_seq` on, of rows that happened after `from_time` (event time):
     a row that was held up says how the world was before. `rule`, `level`, `margin` and `challenger`
     are as in `ShadowStarted`. `deadline` (seconds since 1970) is that of a challenger an operator
-    put there; 0 for those that end with the run.
+    put there; 0 for those that end with the run. `asked_by` is that operator.
     """
 
     version: int
@@ -36,16 +38,37 @@ class Shadow(msgspec.Struct, frozen=True, kw_only=True):
     margin: float | None = None
     challenger: int = 0
     deadline: float = 0.0
+    asked_by: str = ""
+
+
+class Promotion(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is champion, as the registry decided: what it countersigns (see `artifacts.signing`).
+
+    `number` counts the promotions and roll-backs of a model and never goes back, so that an old one
+    that is shown again is known for what it is.
+    """
+
+    model: str
+    number: int
+    version: int
+    previous: int
+    manifest_sha256: str
+    model_sha256: str
+    signature: bytes = b""
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
-    """A version; `stage`: candidate, challenger, champion, retired or rejected."""
+    """A version; `stage`: candidate, challenger, champion, retired or rejected.
+
+    `signature` is the trainer's, over the manifest.
+    """
 
     manifest: Manifest
     manifest_sha256: str
     run: str
     stage: str
     gates: tuple[Gate, ...] = ()
+    signature: bytes = b""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +86,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     since_time: int = 0
     attempt: int = 1
     """How many runs this trigger has started: an alarm outlives a rejected candidate."""
+    asked_by: str = ""
+    """The operator who asked for it; empty if nobody did."""
     verdict: Verdict | None = None
     outcome: str = ""
     finished: float = 0.0
@@ -73,6 +98,19 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
 
     event: AnyEvent
     origin: Origin
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """A promotion that waits for a second person; the run in stage `approval` is its own.
+
+    `data_time` is the data's clock when the version won. `probation`: whether the old champion goes
+    on beside it afterwards.
+    """
+
+    version: int
+    reason: str
+    data_time: int = 0
+    probation: bool = False
 
 
 class Deferred(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +132,8 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     champion_since_scored: int = 0
     champion_since_outcomes: int = 0
     past_champions: tuple[int, ...] = ()
+    promotion: Promotion | None = None
+    waiting: Waiting | None = None
     next_version: int = 1
     versions: dict[int, Version] = {}
     shadows: tuple[Shadow, ...] = ()

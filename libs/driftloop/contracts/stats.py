@@ -9,6 +9,8 @@ class Stat(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """A measurement about a model or a service (`about`)."""
 
     kind: ClassVar[str]
+    owner: ClassVar[str]
+    """The one service that says it; `*`: each says it about itself."""
     about: str
 
 
@@ -16,6 +18,7 @@ class ServiceStats(Stat, frozen=True, kw_only=True, tag="service"):
     """One sample of a process: resident bytes, CPU seconds since its start, its counters."""
 
     kind: ClassVar[str] = "service"
+    owner: ClassVar[str] = "*"
     pid: int
     url: str
     started: float
@@ -30,6 +33,7 @@ class Evidence(Stat, frozen=True, kw_only=True, tag="evidence"):
     """The confidence sequence of a shadow after `rows` paired rows; losses are their means."""
 
     kind: ClassVar[str] = "evidence"
+    owner: ClassVar[str] = "validation"
     run: str
     role: str
     version: int
@@ -51,6 +55,7 @@ class DriftScore(Stat, frozen=True, kw_only=True, tag="drift"):
     """
 
     kind: ClassVar[str] = "drift"
+    owner: ClassVar[str] = "drift"
     detector: str
     mean: float
     rows: int
@@ -63,12 +68,15 @@ class JoinStats(Stat, frozen=True, kw_only=True, tag="join"):
     """Where the label join of a model stands, in rows: totals since the log began, the rest now."""
 
     kind: ClassVar[str] = "join"
+    owner: ClassVar[str] = "feedback"
     outcomes_total: int
     waiting_predictions: int
     waiting_labels: int
     scored_seq: int
     labels_seq: int
     data_time: int
+    rows_seq: int = 0
+    """How far the quarantined rows were read."""
 
 
 class EstimatedLoss(Stat, frozen=True, kw_only=True, tag="estimate"):
@@ -83,6 +91,7 @@ class EstimatedLoss(Stat, frozen=True, kw_only=True, tag="estimate"):
     """
 
     kind: ClassVar[str] = "estimate"
+    owner: ClassVar[str] = "drift"
     version: int
     loss: str
     estimate: float

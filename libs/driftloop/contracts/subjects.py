@@ -4,9 +4,11 @@ from typing import Final, Literal
 
 import msgspec
 
-from driftloop.contracts.names import check_model_name
+from driftloop.contracts.names import MODEL_NAME, check_model_name
 
 PARTITION: Final = "0"
+UNNAMED: Final = "unnamed"
+"""Stands for the model in the subject of a dead letter whose own subject names none."""
 DAY: Final = 86_400.0
 
 RowState = Literal["received", "valid", "quarantined"]
@@ -21,23 +23,53 @@ CHECKS: Final[dict[Lane, str]] = {LIVE: "validation-rows", BACKLOG: "validation-
 whose rows wait."""
 
 
+Discard = Literal["handled", "nothing", "oldest"]
+
+
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
-    """One stream: what it keeps, how long (seconds; 0 is for good) and how much (bytes)."""
+    """One stream: what it keeps, how long (seconds; 0 is for good) and how much (bytes).
+
+    `discard` is what makes room: the oldest messages that all who read the stream have handled
+    (see `bus.room`), nothing, or the oldest whoever has read them. A full stream refuses new
+    messages, but for one of the last kind.
+    """
 
     name: str
     subjects: tuple[str, ...]
     max_age: float
     max_bytes: int
+    discard: Discard
 
 
 STREAMS: Final = (
-    Stream(name="ROWS", subjects=("rows.*.*.*",), max_age=7 * DAY, max_bytes=4 << 30),
-    Stream(name="LABELS", subjects=("labels.*.received.*",), max_age=30 * DAY, max_bytes=2 << 30),
-    Stream(name="SCORED", subjects=("scored.*.*",), max_age=30 * DAY, max_bytes=4 << 30),
-    Stream(name="OUTCOMES", subjects=("outcomes.*.*",), max_age=0, max_bytes=16 << 30),
-    Stream(name="EVENTS", subjects=("events.>",), max_age=0, max_bytes=2 << 30),
-    Stream(name="STATS", subjects=("stats.>",), max_age=DAY, max_bytes=256 << 20),
-    Stream(name="DEAD", subjects=("dead.*.*",), max_age=0, max_bytes=1 << 30),
+    Stream(
+        name="ROWS", subjects=("rows.*.*.*",), max_age=7 * DAY, max_bytes=4 << 30, discard="handled"
+    ),
+    Stream(
+        name="LABELS",
+        subjects=("labels.*.received.*",),
+        max_age=30 * DAY,
+        max_bytes=2 << 30,
+        discard="handled",
+    ),
+    Stream(
+        name="SCORED",
+        subjects=("scored.*.*",),
+        max_age=30 * DAY,
+        max_bytes=4 << 30,
+        discard="handled",
+    ),
+    Stream(
+        name="OUTCOMES",
+        subjects=("outcomes.*.*",),
+        max_age=0,
+        max_bytes=16 << 30,
+        discard="nothing",
+    ),
+    Stream(name="EVENTS", subjects=("events.>",), max_age=0, max_bytes=2 << 30, discard="nothing"),
+    Stream(name="CHAIN", subjects=("chain.*",), max_age=0, max_bytes=512 << 20, discard="nothing"),
+    Stream(name="STATS", subjects=("stats.>",), max_age=DAY, max_bytes=256 << 20, discard="oldest"),
+    Stream(name="DEAD", subjects=("dead.*.*",), max_age=0, max_bytes=1 << 30, discard="nothing"),
 )
 
 
@@ -71,14 +103,19 @@ def event(model: str, kind: str) -> str:
     return f"events.{check_model_name(model)}.{kind}"
 
 
+def chain(model: str) -> str:
+    """Subject of the digests of a model's control events, each chained to the one before."""
+    return f"chain.{check_model_name(model)}"
+
+
 def stats(kind: str, about: str) -> str:
     """Subject of a measurement about a model or a service."""
     return f"stats.{kind}.{check_model_name(about)}"
 
 
 def dead(service: str, model: str) -> str:
-    """Subject of the messages that `service` could not use."""
-    return f"dead.{service}.{check_model_name(model)}"
+    """Subject of the messages that `service` could not use; they may be why `model` is no name."""
+    return f"dead.{service}.{model if MODEL_NAME.match(model) else UNNAMED}"
 
 
 def model_of(subject: str) -> str:

@@ -45,14 +45,20 @@ class SpecError(InvalidInput):
 
 def load(path: Path) -> Spec:
     """The checked spec in a TOML file; raises `SpecError`."""
-    return parse(path.read_text())
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecError([f"spec: {error}; accepted: a TOML document in UTF-8"]) from error
+    return parse(text)
 
 
 def parse(text: str) -> Spec:
     """The checked spec in a TOML text; raises `SpecError`."""
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise SpecError(["spec: nested too deep; accepted: a TOML document"]) from error
+    except ValueError as error:  # of TOML, or of Python for a number or a date in it
         raise SpecError([f"spec: {error}; accepted: a TOML document"]) from error
     return from_dict(raw)
 
@@ -264,6 +270,7 @@ def _durations(spec: Spec) -> Iterator[Problem]:
         ("join.labels_wait", spec.join.labels_wait),
         ("limits.future", spec.limits.future),
         ("limits.stage_deadline", spec.limits.stage_deadline),
+        ("limits.approval_deadline", spec.limits.approval_deadline),
     ):
         try:
             durations.seconds(value)

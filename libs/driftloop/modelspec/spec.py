@@ -206,6 +206,8 @@ class Limits(Table, frozen=True, kw_only=True):
     """How far ahead of the clock an event time may be."""
     stage_deadline: str = "1h"
     """After so long a stage of a run is given up."""
+    approval_deadline: str = "7d"
+    """How long a version that won waits for a second person."""
 
 
 class Spec(Table, frozen=True, kw_only=True):
@@ -222,6 +224,8 @@ class Spec(Table, frozen=True, kw_only=True):
     features: tuple[Feature, ...]
     unknown_columns: Literal["reject", "drop"] = "reject"
     """What happens to a row with a column that is no feature."""
+    approval: Literal["none", "required"] = "none"
+    """Whether a second person has to approve of each promotion; a roll-back never waits."""
     training: Training = Training()
     gates: Gates = Gates()
     slices: tuple[Slice, ...] = ()

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Final
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -13,7 +15,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
+from driftloop.contracts.errors import DriftloopError
 from driftloop.runtime import metrics
+from driftloop.runtime.access import OPEN, Access, Guarded, Rule, everywhere
+from driftloop.runtime.access.guard import header_of
 from driftloop.runtime.worker_line import State
 from driftloop.runtime.workers import Silent
 
@@ -21,41 +26,71 @@ Problem = Callable[[], str]
 """Why the service cannot do its work now; an empty text when it can."""
 Told = Callable[[], Awaitable[State]]
 """The state of all workers of the service; raises `Silent`."""
+HIDDEN: Final = "told to a token with the scope read for all models"
+
+
+READ: Final = everywhere("read")
+RULES: Final = {"GET /healthz": OPEN, "GET /readyz": OPEN, "GET /metrics": READ}
+"""Probes have no tokens; metrics and reasons tell of all models."""
 
 
 def operations(
-    service: str, problem: Problem, app: ASGIApp | None = None, told: Told | None = None
-) -> Starlette:
+    service: str,
+    problem: Problem,
+    access: Access,
+    app: Guarded | None = None,
+    told: Told | None = None,
+    note: Problem = lambda: "",
+) -> Guarded:
     """`/healthz` (the process turns), `/readyz` (it can do its work), `/metrics`, and the service's
-    own `app`. With `told`, ready and metrics are those of all workers.
+    own `app`. With `told`, ready and metrics are those of all workers. `note` is told where there
+    is no problem.
     """
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"service": service, "alive": True})
 
-    async def readyz(_: Request) -> Response:
+    async def readyz(request: Request) -> Response:
         try:
             reason = problem() if told is None else (await told()).problem
         except Silent as error:
             reason = str(error)
-        body = {"service": service, "ready": not reason, "reason": reason}
+        told_of = reason or note()
+        shown = told_of if not told_of or may_read(access, request) else HIDDEN
+        body = {"service": service, "ready": not reason, "reason": shown}
         return JSONResponse(body, status_code=503 if reason else 200)
 
     async def measured(_: Request) -> Response:
-        try:
-            found = generate_latest() if told is None else metrics.text((await told()).families)
-        except Silent as error:  # the values of one worker would look as if counters went down
-            return PlainTextResponse(f"{error}\n", status_code=503)
-        return Response(found, media_type=CONTENT_TYPE_LATEST)
+        return await _measured(told)
 
     routes: list[BaseRoute] = [
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route("/metrics", measured),
     ]
+    rules: dict[str, Rule] = dict(RULES)
     if app is not None:
         routes.append(Mount("/", app))
-    return Starlette(routes=routes)
+        rules["/*"] = OPEN  # it has rules of its own
+    return Guarded(Starlette(routes=routes), access, rules)
+
+
+async def _measured(told: Told | None) -> Response:
+    try:
+        found = generate_latest() if told is None else metrics.text((await told()).families)
+    except Silent as error:  # the values of one worker would look as if counters went down
+        return PlainTextResponse(f"{error}\n", status_code=503)
+    return Response(found, media_type=CONTENT_TYPE_LATEST)
+
+
+def may_read(access: Access, request: Request) -> bool:
+    """Whether a caller may know why a service is not ready: the reason may name a model."""
+    if not access.required:
+        return True
+    try:
+        return access.admit(header_of(request), READ.scopes).models is None
+    except DriftloopError:
+        return False
 
 
 class Server(uvicorn.Server):
@@ -70,7 +105,15 @@ class Server(uvicorn.Server):
 class HttpServer:
     """One uvicorn server in this event loop; with `reuse_port` several processes share its port."""
 
-    def __init__(self, app: ASGIApp, host: str, port: int, *, reuse_port: bool = False) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        host: str,
+        port: int,
+        *,
+        reuse_port: bool = False,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         config = uvicorn.Config(
             app,
             host=host,
@@ -81,6 +124,8 @@ class HttpServer:
             timeout_graceful_shutdown=5,
             backlog=1024,
         )
+        config.load()
+        config.ssl = tls
         self._server = Server(config)
         self._task: asyncio.Task[None] | None = None
         self._address = (host, port)

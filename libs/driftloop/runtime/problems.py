@@ -3,11 +3,12 @@
 import http
 import json
 import logging
+import math
 from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from driftloop.contracts.errors import (
@@ -33,13 +34,28 @@ class UnsupportedType(Reject):
     """A `content-type` this path does not read."""
 
 
+class NotAuthenticated(Reject):
+    """No token, or one that is not good."""
+
+
+class NotPermitted(Reject):
+    """A good token without the right to this."""
+
+
+class TooFast(Retry):
+    """A token is over its rate."""
+
+
 STATUS: Final[tuple[tuple[type[DriftloopError], int], ...]] = (
+    (NotAuthenticated, 401),
+    (NotPermitted, 403),
     (UnknownModel, 404),
     (TooLarge, 413),
     (UnsupportedType, 415),
     (InvalidName, 422),
     (InvalidInput, 422),
     (DeadlineExceeded, 504),
+    (TooFast, 429),
     (Retry, 503),
     (Reject, 400),
 )
@@ -67,8 +83,18 @@ def explained(error: Exception, path: str) -> tuple[int, str, dict[str, str]]:
     """Status, detail and headers that say an error raised while `path` was answered."""
     if not isinstance(error, DriftloopError):
         return 500, f"{path[:200]}: internal error ({type(error).__name__})", {}
-    wait = {"retry-after": str(max(1, round(error.delay)))} if isinstance(error, Retry) else {}
-    return status_of(error), str(error), wait
+    return status_of(error), str(error), _headers(error)
+
+
+def _headers(error: DriftloopError) -> dict[str, str]:
+    """When to come back, or which rights are needed (RFC 6750, section 3)."""
+    if isinstance(error, Retry):
+        return {"retry-after": str(max(1, math.ceil(error.delay)))}
+    if isinstance(error, NotAuthenticated):
+        return {"www-authenticate": 'Bearer realm="driftloop"'}
+    if isinstance(error, NotPermitted):
+        return {"www-authenticate": 'Bearer realm="driftloop", error="insufficient_scope"'}
+    return {}
 
 
 def explain(app: Starlette) -> None:
@@ -82,6 +108,10 @@ def explain(app: Starlette) -> None:
         detail = f"{request.method} {request.url.path[:200]}: {error.detail}"
         return problem(error.status_code, detail, dict(error.headers or {}))
 
+    async def gone(_: Request, __: Exception) -> Response:
+        return Response(status_code=400)  # the client hung up: nobody reads this
+
+    app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(DriftloopError, ours)
     app.add_exception_handler(HTTPException, routing)
     app.add_exception_handler(Exception, ours)

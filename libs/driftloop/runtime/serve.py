@@ -19,8 +19,9 @@ from driftloop.bus.provision import Layout
 from driftloop.contracts.errors import DriftloopError
 from driftloop.contracts.stats import ServiceStats
 from driftloop.runtime import logs, metrics, workers
+from driftloop.runtime.access import Access
 from driftloop.runtime.http import HttpServer, Problem, operations
-from driftloop.runtime.http1 import Http1Server
+from driftloop.runtime.http1 import Http1Server, tls_context
 from driftloop.runtime.ports import require_unshared
 from driftloop.runtime.service import Hot, S, Service, Wired, first_end
 from driftloop.runtime.settings import Shared, load
@@ -34,6 +35,11 @@ DRAIN_SECONDS = 10.0
 LAST_SECONDS = 15
 CONNECT_SECONDS = 60.0
 PR_SET_PDEATHSIG = 1
+FULL = metrics.gauge("bus_full_refusals", "Messages of this process that a full stream refused")
+DENIED = metrics.gauge("bus_denied", "What the broker has refused this process for want of rights")
+FORGED = metrics.gauge(
+    "bus_forged_messages", "Events and state that were not signed by their owner, and not used"
+)
 _LIBC = ctypes.CDLL(None)  # looked up before a fork, where little is safe to do
 
 
@@ -85,10 +91,10 @@ async def _run(service: Service[S], settings: S, joined: Joined | None) -> int:
             await require_unshared(settings.host, service.ports(settings))
         bus = await _connect(service.name, settings, stop)
         wired = await service.wire(settings, bus)
+        running = _running(service, settings, joined, bus, wired, started)
     except OSError as error:
         log.error("%s", error)
         return 3 if isinstance(error, ConnectionError) else 1
-    running = _running(service, settings, joined, bus, wired, started)
     failed = await _serve(running, stop, samples=joined is None)
     if failed is None and bus.connection.nc.is_closed:
         failed = ConnectionError("the connection to NATS is closed for good")
@@ -107,17 +113,24 @@ def _running(
     started: float,
 ) -> _Running:
     tasks = [asyncio.create_task(task) for task in wired.tasks]
-    problem = _problem(bus, wired, tasks)
+    access = wired.access
+    if access is None:
+        access = Access(bus, settings)
+        tasks.append(asyncio.create_task(access.run()))
+    problem = _problem(bus, wired, access, tasks)
+    FULL.set_function(lambda: bus.connection.stored.refused)
+    DENIED.set_function(lambda: bus.connection.denials)
+    FORGED.set_function(lambda: bus.connection.forged)
     several = service.workers(settings) > 1
 
     def own() -> State:
-        return State(problem=problem(), families=metrics.snapshot())
+        return State(problem=problem(), note=wired.note(), families=metrics.snapshot())
 
     crew = workers.place(joined, service.workers(settings), own)
-    app = operations(service.name, problem, wired.http, crew.told if several else None)
+    told = crew.told if several else None
+    app = operations(service.name, problem, access, wired.http, told, wired.note)
     http = http_server(app, settings, wired.hot, reuse_port=several)
-    scheme = "https" if wired.hot is not None and wired.hot.tls is not None else "http"
-    url = f"{scheme}://{settings.host}:{settings.port}"
+    url = f"{'https' if settings.tls_cert else 'http'}://{settings.host}:{settings.port}"
     return _Running(service.name, settings, url, started, bus, wired, tasks, crew, http)
 
 
@@ -140,15 +153,16 @@ def http_server(
     app: ASGIApp, settings: Shared, hot: Hot | None, *, reuse_port: bool = False
 ) -> HttpServer | Http1Server:
     """The HTTP server: uvicorn, or ours for a service with hot routes."""
+    tls = tls_context(settings.tls_cert, settings.tls_key) if settings.tls_cert else None
     if hot is None:
-        return HttpServer(app, settings.host, settings.port, reuse_port=reuse_port)
+        return HttpServer(app, settings.host, settings.port, reuse_port=reuse_port, tls=tls)
     return Http1Server(
         app,
         settings.host,
         settings.port,
         router=hot.router,
         limits=hot.limits,
-        tls=hot.tls,
+        tls=tls,
         reuse_port=reuse_port,
         cors=hot.cors,
         compress=hot.compress,
@@ -162,7 +176,12 @@ async def _connect(name: str, settings: Shared, stop: asyncio.Event) -> Bus:
     while True:
         try:
             return await Bus.open(
-                settings.nats_url, name, on_closed=stop.set, layout=layout, keys=settings.keys
+                settings.nats_url,
+                name,
+                on_closed=stop.set,
+                layout=layout,
+                keys=settings.keys,
+                ca=settings.nats_ca,
             )
         except (ConnectionError, TimeoutError, OSError) as error:
             if stop.is_set() or time.monotonic() > deadline:
@@ -171,12 +190,12 @@ async def _connect(name: str, settings: Shared, stop: asyncio.Event) -> Bus:
             await asyncio.sleep(0.5)
 
 
-def _problem(bus: Bus, wired: Wired, tasks: list[asyncio.Task[None]]) -> Problem:
+def _problem(bus: Bus, wired: Wired, access: Access, tasks: list[asyncio.Task[None]]) -> Problem:
     def problem() -> str:
         ended = [t.get_name() for t in tasks if t.done()]
         if ended:
             return f"background task ended: {', '.join(ended)}"
-        return bus.connection.problem() or wired.problem()
+        return bus.connection.problem() or access.problem() or wired.problem()
 
     return problem
 
@@ -196,7 +215,7 @@ async def _sample(its: _Running) -> None:
             url=its.url,
             started=its.started,
             ready=not state.problem,
-            reason=state.problem,
+            reason=state.problem or state.note,
             rss_bytes=rss,
             cpu_seconds=cpu,
             counters=metrics.values(state.families),

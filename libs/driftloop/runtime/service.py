@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from ssl import SSLContext
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from starlette.types import ASGIApp
 
 from driftloop.bus.bus import Bus
+from driftloop.runtime.access import Access, Guarded
 from driftloop.runtime.http1 import Limits, Router
 from driftloop.runtime.settings import Shared
 
@@ -20,7 +19,6 @@ class Hot(msgspec.Struct, frozen=True, kw_only=True):
 
     router: Router
     limits: Limits = msgspec.field(default_factory=Limits)
-    tls: SSLContext | None = None
     cors: tuple[str, ...] = ()
     compress: bool = False
 
@@ -29,10 +27,14 @@ class Wired(msgspec.Struct, kw_only=True):
     """What wiring made: tasks, an HTTP app, a readiness check, and what to close at the end."""
 
     tasks: list[Coroutine[Any, Any, None]] = []
-    http: ASGIApp | None = None
+    http: Guarded | None = None
     hot: Hot | None = None
     """Routes beneath `http`, for a service that answers many small requests."""
+    access: Access | None = None
+    """Who may call them; its `run` is one of the tasks. None: the runtime makes one."""
     problem: Callable[[], str] = lambda: ""
+    note: Callable[[], str] = lambda: ""
+    """What is wrong though the service is ready, such as with one model of many."""
     close: Callable[[], Awaitable[None]] | None = None
 
 

@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Mapping
-from typing import Final, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from driftloop.contracts.errors import InvalidInput
 
@@ -38,19 +39,37 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of every service: `DRIFTLOOP_<NAME>`, `DRIFTLOOP_<SERVICE>_<NAME>` for one alone."""
 
     nats_url: str = "nats://127.0.0.1:4222"
-    """Where the NATS server or cluster is."""
+    """Where the NATS server is; of a cluster all its servers, with a comma between them."""
+    nats_ca: str = ""
+    """File of the authority (PEM) of the NATS server's certificate; empty is no TLS."""
     keys: str = ""
     """Folder with this service's key, `<service>.nk`, and `public.json`; empty: an open broker."""
     nats_replicas: int = 1
     """Replicas of each stream (3 on a cluster)."""
     nats_log_gb: float = 30.0
     """Room for all streams together (GiB), shared out among them; a stream never shrinks."""
+    nats_sync: str = "2m"
+    """How often the NATS server that `driftloop up` starts flushes to the disk: a time such as 10s,
+    or `always`, which is before it acknowledges. A server of your own has its own setting."""
     clickhouse_url: str = ""
     """A ClickHouse server, `http://user:password@host:8123/name`; empty is the embedded chDB."""
     host: str = "127.0.0.1"
     """Address the HTTP server binds to."""
     port: int = 0
     """Port of the HTTP server; 0 is the service's default."""
+    tls_cert: str = ""
+    """File of the certificate chain (PEM) of the HTTP server, and of gRPC; empty is no TLS."""
+    tls_key: str = ""
+    """File of its private key (PEM)."""
+    tokens: Literal["auto", "required", "off"] = "auto"
+    """Whether callers over HTTP and gRPC need a token: required, off, or auto, which is off where
+    `host` is a loopback address and required everywhere else."""
+    model_mb: Annotated[int, Meta(ge=1)] = 256
+    """Megabytes of a model's file, at most; a larger one is refused."""
+    model_tensor_mb: Annotated[int, Meta(ge=1)] = 256
+    """Megabytes of a model's constants, and of any tensor it makes of one row, at most."""
+    model_operators: str = ""
+    """ONNX operators accepted beside the usual ones, comma between, such as `Loop`."""
     log_level: str = "info"
     """debug, info, warning or error."""
     log_format: str = "text"

@@ -15,10 +15,14 @@ MOST_BYTES: Final = 32 << 20
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Why a worker, or the whole service, cannot do its work ("" when it can), and its metrics."""
+    """Why a worker, or the whole service, cannot do its work ("" when it can), and its metrics.
+
+    `note` is what is wrong though it can.
+    """
 
     problem: str
     families: list[Family]
+    note: str = ""
 
 
 class Question(msgspec.Struct, frozen=True, tag=True):

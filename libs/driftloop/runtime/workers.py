@@ -170,6 +170,7 @@ class Crew(Alone):
         told = {worker.number: worker.families() for worker in self._workers}
         return State(
             problem=next(filter(None, (own.problem, *problems)), ""),
+            note=own.note,
             families=metrics.together({0: own.families, **told}, self._ended),
         )
 

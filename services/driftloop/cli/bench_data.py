@@ -147,3 +147,34 @@ def show_chain(result: "ChainResult") -> None:
     output.table(CHAIN_COLUMNS, chain_cells(result), CHAIN_COLUMNS[1:])
     cores = ", ".join(f"{name} {used:.2f}" for name, used in result.highest.cores.items())
     output.note(f"latency: from sent to scored; cores at the highest rate: {cores}")
+
+
+@COMMANDS.command()
+def secured(
+    rate: Annotated[float, typer.Option(min=1.0, help="Rows a second on the stream.")] = 15_000.0,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Seconds of each load.")] = 6.0,
+    repeats: Repeats = 5,
+    data: Data = DATA,
+    json: Json = False,
+) -> None:
+    """Measure what keys, rights, signatures and tokens cost, against an open system."""
+    from driftloop.local.bench.secured import SecuredOptions, run_secured
+
+    options = SecuredOptions(rate=rate, seconds=seconds, repeats=repeats, folder=data)
+    try:
+        with progress() as tell:
+            result = run_secured(options, tell)
+    except RuntimeError as error:
+        raise Stop(Exit.NO, str(error)) from error
+    ratios = result.ratios()
+    if json:
+        output.as_json({"turns": result, "ratios": ratios})
+        return
+    output.table(
+        ("figure", "open", "secured", "ratio"),
+        [
+            (name, *(f"{result.middle(of, name):,.2f}" for of in ("open", "secured")), f"{r:.2f}")
+            for name, r in ratios.items()
+        ],
+        right=("open", "secured", "ratio"),
+    )

@@ -9,7 +9,7 @@ import msgspec
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from driftloop.cli import output
+from driftloop.cli import output, session
 from driftloop.cli.exits import Exit, Stop
 from driftloop.cli.options import DEFAULT_URL, Json, ModelName, Url
 from driftloop.cli.session import visit
@@ -108,7 +108,11 @@ async def _send(bus: "Bus", model: str, what: What, file: Path) -> Sent:
     with _progress() as progress:
         task = progress.add_task(f"Sending {file.name}", total=count(file))
         async with Client(
-            bus.connection.url, name=bus.service, deadline=PATIENCE_SECONDS
+            bus.connection.url,
+            key=session.key(),
+            ca=session.authority(),
+            name=bus.service,
+            deadline=PATIENCE_SECONDS,
         ) as client:
             send = client.send_rows if what == "rows" else client.send_labels
             for at, batch in enumerate(fit(read(file), registered.spec, stamp)):

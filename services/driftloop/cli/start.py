@@ -32,6 +32,26 @@ Replicas = Annotated[
     ),
 ]
 
+Sync = Annotated[
+    str,
+    typer.Option(
+        metavar="always|2m|10s",
+        help="How often NATS flushes to the disk; always is before it acknowledges. 2m unless"
+        " DRIFTLOOP_NATS_SYNC says otherwise.",
+    ),
+]
+Hang = Annotated[
+    float,
+    typer.Option(
+        min=0, help="Kill and start again a service that has not answered for so long; 0: never."
+    ),
+]
+
+OpenBroker = Annotated[
+    bool,
+    typer.Option("--open-broker", help="No keys: whoever reaches NATS may do everything."),
+]
+
 Shuffle = Annotated[bool, typer.Option("--shuffle", help="The control: rows in random order.")]
 Rows = Annotated[int | None, typer.Option(min=0, help="Only the first rows; 0 is all.")]
 DemoData = Annotated[Path | None, typer.Option(help="Folder of the log; kept to look around.")]
@@ -49,11 +69,15 @@ def up(
     port_base: PortBase = 8800,
     nats_port: NatsPort = 4222,
     replicas: Replicas = None,
+    sync: Sync = "",
+    hang_seconds: Hang = 30.0,
+    open_broker: OpenBroker = False,
 ) -> None:
     """Start NATS and every service on this machine; Ctrl-C stops them."""
     from driftloop.local.up import run_up
 
-    _end(run_up(data, list(spec or []), port_base, nats_port, list(replicas or [])))
+    given = list(spec or []), port_base, nats_port, list(replicas or [])
+    _end(run_up(data, *given, sync=sync, hang_seconds=hang_seconds, secure=not open_broker))
 
 
 def demo(

@@ -1,4 +1,4 @@
-"""`retrain`, `challenge`, `promote` and `rollback`: what an operator asks of the registry."""
+"""What an operator asks of the registry: a run, a challenge, a promotion, approval, roll-back."""
 
 import getpass
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from driftloop.bus.bus import Bus
 
 Version = Annotated[int, typer.Argument(min=1, metavar="VERSION", help="Number of the version.")]
+Waiting = Annotated[
+    int, typer.Argument(min=0, metavar="[VERSION]", help="The version that waits; 0: whichever.")
+]
+By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who; by default the login name.")]
+Deny = Annotated[bool, typer.Option("--deny", help="End the run without a promotion.")]
 
 
 def retrain(
@@ -54,6 +59,20 @@ def rollback(
     _order(url, model, json, "rollback", reason=reason)
 
 
+def approve(
+    model: ModelName,
+    version: Waiting = 0,
+    by: By = "",
+    reason: Reason = "",
+    deny: Deny = False,
+    json: Json = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Approve, as a second person, of the version that waits for it, or deny it."""
+    command: Literal["approve", "deny"] = "deny" if deny else "approve"
+    _order(url, model, json, command, reason=reason, version=version, by=by)
+
+
 def who() -> str:
     """Who gives the order, for the audit trail."""
     try:
@@ -73,13 +92,14 @@ def _order(
     url: str,
     model: str,
     json: bool,
-    command: Literal["retrain", "promote", "rollback", "challenge"],
+    command: Literal["retrain", "promote", "rollback", "challenge", "approve", "deny"],
     *,
     reason: str,
     version: int = 0,
+    by: str = "",
 ) -> None:
     asked = requests.Command(
-        command=command, by=who(), reason=reason, version=version, request=new_id()
+        command=command, by=by or who(), reason=reason, version=version, request=new_id()
     )
 
     async def work(bus: "Bus") -> requests.Done:

@@ -3,15 +3,17 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 import msgspec
 
 from driftloop.bus.bus import Bus
 from driftloop.bus.messages import Delivered
 from driftloop.console.domain.board import Board
-from driftloop.console.domain.view import View, view
-from driftloop.console.hub import Hub
+from driftloop.console.domain.view import View, part, view
+from driftloop.console.hub import Hub, Models
 from driftloop.console.settings import ConsoleSettings
 from driftloop.contracts import codec, requests, subjects
 from driftloop.contracts.errors import DriftloopError, Reject
@@ -56,7 +58,7 @@ class Console:
                 if told is not None:
                     self.board.tell(told)
                     if told.seq > last:
-                        self.hub.send("said", msgspec.json.encode(told))
+                        self.hub.send("said", partial(_told, told))
 
     async def hear_stats(self) -> None:
         """Fold the measurements, from some minutes ago on."""
@@ -79,10 +81,14 @@ class Console:
             try:
                 await self._read_states()
                 if len(self.hub):
-                    self.hub.send("state", msgspec.json.encode(self.view()))
+                    self.hub.send("state", self._encoded(self.view()))
             except Exception as error:
                 log.warning("state: %s", error)
             await asyncio.sleep(self._settings.state_seconds)
+
+    @staticmethod
+    def _encoded(whole: View) -> Callable[[Models], bytes]:
+        return lambda models: msgspec.json.encode(part(whole, models))
 
     def view(self) -> View:
         """The page as it is now."""
@@ -118,6 +124,10 @@ def _fact(message: Delivered) -> Fact | None:
         _UNREAD.inc()
         log.warning("%s: %s", message.position, error)
         return None
+
+
+def _told(told: Fact, models: Models) -> bytes:
+    return msgspec.json.encode(told) if models is None or told.model in models else b""
 
 
 def _at(message: Delivered) -> float:

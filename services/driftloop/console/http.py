@@ -1,38 +1,49 @@
 """The page, its data, and the orders of an operator."""
 
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import FileResponse, RedirectResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.requests import HTTPConnection
 
+from driftloop.bus.bus import unknown
+from driftloop.console.domain.view import part
 from driftloop.console.handlers import Console
-from driftloop.contracts.errors import InvalidInput
+from driftloop.console.hub import Models
+from driftloop.console.login import HEADERS, LOGIN, STATIC, add_login, foreign
+from driftloop.console.login import RULES as LOGIN_RULES
+from driftloop.contracts.errors import DriftloopError, InvalidInput
 from driftloop.contracts.names import check_model_name, new_id
 from driftloop.contracts.requests import Command
-from driftloop.runtime.problems import explain, problem, read_body
+from driftloop.runtime.access import OPEN, Access, Rules, anywhere, document, of_model, right_of
+from driftloop.runtime.access.guard import tell as tell_problem
+from driftloop.runtime.problems import NotAuthenticated, explain, problem, read_body
 
-STATIC: Final = Path(__file__).parent / "static"
 MOST_BYTES: Final = 16_384
 JSON: Final = "application/json"
-POLICY: Final = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
-HEADERS: Final = {
-    "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-cache",
+_READ: Final = anywhere("read")
+RULES: Final[Rules] = {
+    **LOGIN_RULES,
+    "/static/*": OPEN,
+    "GET /favicon.ico": OPEN,
+    "GET /": _READ,
+    "GET /api/state": _READ,
+    "GET /api/events": _READ,
+    "GET /api/stream": _READ,
+    "POST /api/models/{model}/{command}": of_model("operate"),
+    "GET /openapi.json": _READ,
 }
+"""State, events and stream show the models of their token only."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What an operator wants, why, and who it is."""
 
     reason: str = ""
-    version: int = 0
+    version: Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)] = 0
     by: str = "console"
 
 
@@ -55,13 +66,14 @@ _ORDER: Final[dict[str, Any]] = {
 }
 
 
-def create_app(console: Console) -> FastAPI:
+def create_app(console: Console, access: Access) -> FastAPI:
     """The service's own routes."""
     app = FastAPI(title="Driftloop console", docs_url=None, redoc_url=None)
     explain(app)
     app.add_exception_handler(RequestValidationError, _unfit)
     _pages(app)
-    _data(app, console)
+    add_login(app, access)
+    _data(app, console, access)
 
     @app.post("/api/models/{model}/{command}", openapi_extra=_ORDER)
     async def order(
@@ -70,19 +82,27 @@ def create_app(console: Console) -> FastAPI:
         request: Request,
     ) -> Response:
         """Order a retraining, a challenge, a promotion or a roll-back; the registry decides."""
-        if not same_origin(request.headers.get("origin"), request.headers.get("host", "")):
-            return problem(403, f"origin: {request.headers['origin']!r}; accepted: this page's own")
-        asked = read_order(await read_body(request, MOST_BYTES), command)
+        if refused := foreign(request):
+            return refused
+        asked, right = read_order(await read_body(request, MOST_BYTES), command), right_of(request)
         wanted = Command(
             command=command,
-            by=asked.by,
+            by=asked.by if right is None else f"token {right.token.name}",
             reason=asked.reason,
             version=asked.version,
             request=new_id(),
         )
         return _json(await console.order(check_model_name(model), wanted))
 
+    document(app, RULES)
     return app
+
+
+def tell(error: DriftloopError, request: HTTPConnection) -> Response:
+    """An error as problem details; a page that needs a token leads to where one is given."""
+    if isinstance(error, NotAuthenticated) and request.url.path == "/":
+        return RedirectResponse(LOGIN, 303)
+    return tell_problem(error, request)
 
 
 def _pages(app: FastAPI) -> None:
@@ -97,33 +117,42 @@ def _pages(app: FastAPI) -> None:
         return FileResponse(STATIC / "icon.svg", media_type="image/svg+xml")
 
 
-def _data(app: FastAPI, console: Console) -> None:
+def _data(app: FastAPI, console: Console, access: Access) -> None:
     @app.get("/api/state")
-    async def state() -> Response:
+    async def state(request: Request) -> Response:
         """Services and models as they are now."""
-        return _json(console.view())
+        return _json(part(console.view(), models_of(request)))
 
     @app.get("/api/events")
     async def events(
-        limit: Annotated[int, Query(ge=1, le=1_000)] = 100, model: str = ""
+        request: Request, limit: Annotated[int, Query(ge=1, le=1_000)] = 100, model: str = ""
     ) -> Response:
         """The newest control events, newest first."""
-        told = [e for e in reversed(console.board.events) if not model or e.model == model]
+        models = models_of(request)
+        if model and models is not None and model not in models:
+            raise unknown(check_model_name(model))
+        told = [
+            event
+            for event in reversed(console.board.events)
+            if (not model or event.model == model) and (models is None or event.model in models)
+        ]
         return _json(told[:limit])
 
     @app.get("/api/stream")
-    async def stream() -> StreamingResponse:
+    async def stream(request: Request) -> StreamingResponse:
         """Server-sent events: `state` each second, `said` for each control event as it comes."""
-        page = console.hub.open()
+        right = right_of(request)
+        page = console.hub.open(models_of(request), lambda: right is None or access.good(right))
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return StreamingResponse(
             console.hub.messages(page), media_type="text/event-stream", headers=headers
         )
 
 
-def same_origin(origin: str | None, host: str) -> bool:
-    """Whether a request comes from this page, or from no page at all."""
-    return origin is None or urlsplit(origin).netloc == host
+def models_of(request: Request) -> Models:
+    """The models a caller may know of."""
+    right = right_of(request)
+    return None if right is None else right.models
 
 
 def read_order(body: bytes, command: str) -> Order:

@@ -17,6 +17,7 @@ from driftloop.bus.bus import Bus
 from driftloop.bus.messages import Delivered, event_message
 from driftloop.bus.ownership import Term
 from driftloop.contracts import subjects
+from driftloop.contracts.columns import check_outcomes, check_scored
 from driftloop.contracts.errors import Reject
 from driftloop.contracts.events import Alarm, DriftDetected, LabelsShifted, PerformanceDegraded
 from driftloop.contracts.headers import Origin
@@ -49,6 +50,8 @@ KINDS = {
     "OUTCOMES": (PerformanceDegraded.kind, LabelsShifted.kind),
 }
 """What is found in each stream: so the last one said of a kind tells how far that was said."""
+CHECKS = {"SCORED": check_scored, "OUTCOMES": check_outcomes}
+"""Raise `Reject` for a batch that cannot be one of the stream's."""
 
 
 @dataclass(slots=True)
@@ -208,7 +211,8 @@ class Drift:
                 of_kind = [event for event in found if event.kind == kind]
                 await self._say(message, _unsaid(of_kind, message.seq, said.event), said)
             # Only now: rows that are counted are rows whose alarms are said.
-            ROWS.labels(message.model, stream).inc(int(message.headers.get("dl-rows", "0")))
+            told = message.headers.get("dl-rows", "")
+            ROWS.labels(message.model, stream).inc(int(told) if told.isdecimal() else 0)
             fed.next_seq[stream] = message.seq + 1
 
     async def scores(self, monitor: Monitor, stream: str, at: Delivered) -> None:
@@ -246,7 +250,11 @@ class Drift:
 
     async def _last_said(self, model: str, kind: str) -> Said:
         last = await self._bus.log.last("EVENTS", subjects.event(model, kind))
-        event = last.event() if last is not None else None
+        try:
+            event = last.event() if last is not None else None
+        except Reject as error:  # nobody of ours said that
+            log.warning("%s %s: %s", model, kind, error)
+            event = None
         known = event if isinstance(event, Alarm) else None
         return Said(known, last.seq if last is not None else 0)
 
@@ -270,7 +278,7 @@ class _Handle:
 
 def _look(monitor: Monitor, stream: str, message: Delivered) -> list[Found]:
     try:
-        batch = message.batch()
+        batch = CHECKS[stream](message.batch())
     except Reject as error:
         log.warning("%s is left out: %s", message.position, error)
         return []

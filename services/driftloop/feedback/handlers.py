@@ -7,7 +7,6 @@ overtaken while it was paused is told so at its first word, whichever that is.
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, TypeVar
 
@@ -19,6 +18,7 @@ from driftloop.bus.messages import Delivered, batch_message, event_message
 from driftloop.bus.ownership import Term
 from driftloop.contracts import headers, subjects
 from driftloop.contracts.batches import EVENT_TIME, UNMATCHED
+from driftloop.contracts.columns import check_ids, check_labels, check_scored
 from driftloop.contracts.errors import DriftloopError, Retry
 from driftloop.contracts.headers import Origin
 from driftloop.feedback.domain.join import GivenUp, Joined
@@ -41,6 +41,8 @@ _OF_A_MODEL: Final = (DUPLICATES, EXPIRED)
 OUTCOME_ROWS: Final = 1_024
 """Most rows of one batch of outcomes: training sets are cut at their boundaries."""
 GIVEN_UP_BYTES: Final = 1 << 20
+CHECKS: Final = {"SCORED": check_scored, "LABELS": check_labels, "ROWS": check_ids}
+"""Raise `Reject` for a batch that cannot be one of the stream's."""
 
 T = TypeVar("T")
 
@@ -109,9 +111,12 @@ class Feedback:
         return self._term.has(message.model)
 
     async def _idle(self, stream: str, subject: str, next_seq: int) -> float:
-        """The clock of a log without news: the present, unless there is something unread."""
-        now = time.time()
+        """The clock of a log without news: the broker's, unless there is something unread.
+
+        Not ours, which may be off: what waits would be given up too early, or too late.
+        """
         try:
+            now = await self._bus.log.now(stream)
             unread = await self._bus.log.at_or_after(stream, subject, next_seq)
         except Retry:
             return 0.0
@@ -120,7 +125,7 @@ class Feedback:
     async def _message(self, message: Delivered) -> None:
         try:
             joined = await self._until_done(lambda: self._join_of(message.model))
-            batch = message.batch()
+            batch = CHECKS[message.stream](message.batch())
         except DriftloopError as error:
             log.warning("%s is left out: %s", message.position, error)
             return

@@ -11,6 +11,7 @@ from driftloop.bus.log import rows_total
 from driftloop.bus.messages import event_message
 from driftloop.contracts import headers, subjects
 from driftloop.contracts.batches import EVENT_TIME
+from driftloop.contracts.errors import Reject
 from driftloop.contracts.events import DataAccumulated
 from driftloop.contracts.headers import Origin
 from driftloop.contracts.stats import JoinStats
@@ -109,6 +110,7 @@ class ModelJoin:
             waiting_labels=self.join.waiting_labels,
             scored_seq=read_to["SCORED"] - 1,
             labels_seq=read_to["LABELS"] - 1,
+            rows_seq=read_to["ROWS"] - 1,
             data_time=self.data_time,
         )
 
@@ -150,7 +152,10 @@ async def _rebuild(bus: Bus, model: str) -> ModelJoin:
 async def _restore_mark(bus: Bus, joined: ModelJoin) -> None:
     """Say the newest mark that the outcomes have passed, unless that was done."""
     last = await bus.log.last("EVENTS", subjects.event(joined.model, DataAccumulated.kind))
-    said = last.event() if last is not None else None
+    try:
+        said = last.event() if last is not None else None
+    except Reject:  # nobody of ours said that
+        said = None
     joined.last_mark = last.seq if last is not None else 0
     mark = joined.accumulated()
     if mark.rows > (said.rows if isinstance(said, DataAccumulated) else 0):

@@ -13,7 +13,7 @@ from driftloop.inference.core.queue import Bounds
 from driftloop.inference.core.serving import Serving
 from driftloop.inference.explain import Explainer
 from driftloop.inference.handlers import Scoring
-from driftloop.inference.http import create_app
+from driftloop.inference.http import RULES, create_app, tell
 from driftloop.inference.plain.describe import describer
 from driftloop.inference.plain.nats import NatsRequests
 from driftloop.inference.prediction_log import PredictionLog
@@ -21,7 +21,8 @@ from driftloop.inference.routes import router
 from driftloop.inference.settings import InferenceSettings
 from driftloop.inference.v2.service import V2
 from driftloop.inference.versions import Versions
-from driftloop.runtime.http1 import Limits, Router, tls_context
+from driftloop.runtime.access import Access, Guarded
+from driftloop.runtime.http1 import Limits, Router
 from driftloop.runtime.service import Hot, Service, Wired
 
 GRACE_SECONDS: Final = 2.0
@@ -33,9 +34,7 @@ async def wire(settings: InferenceSettings, bus: Bus) -> Wired:
     versions = Versions(bus, artifacts, settings)
     log = PredictionLog(bus, versions, settings)
     serving = Serving(bus, versions)
-    engine = Engine(
-        serving, _bounds(settings), log, settings.cache_mb << 20, settings.busy_poll_ms / 1000
-    )
+    engine = _engine(settings, serving, log)
     explainer = Explainer(artifacts)
     v2 = V2(engine, versions, explainer, versions.problem, settings.model_control)
     scoring = Scoring(bus, versions, settings.shadow_seconds)
@@ -44,7 +43,8 @@ async def wire(settings: InferenceSettings, bus: Bus) -> Wired:
     await bus.hear("events.*.shadow.*", versions.heard)
     await versions.refresh_all()
     await NatsRequests(bus, engine).start()
-    grpc = await _grpc(settings, v2, engine)
+    access = Access(bus, settings)
+    grpc = await _grpc(settings, v2, engine, access)
 
     async def close() -> None:
         if grpc is not None:
@@ -59,12 +59,20 @@ async def wire(settings: InferenceSettings, bus: Bus) -> Wired:
             versions.keep_current(settings.refresh_seconds),
             serving.keep_current(settings.refresh_seconds),
             log.run(),
+            access.run(),
         ],
-        http=create_app(describer(bus, versions), v2),
-        hot=_hot(settings, router(engine, v2, explainer)),
+        http=Guarded(create_app(describer(bus, versions), v2), access, RULES, tell),
+        hot=_hot(settings, router(engine, v2, explainer, access)),
+        access=access,
         problem=versions.problem,
+        note=versions.note,
         close=close,
     )
+
+
+def _engine(settings: InferenceSettings, serving: Serving, log: PredictionLog) -> Engine:
+    bounds = Bounds(settings.queue_rows, settings.run_rows, settings.queue_ms / 1000)
+    return Engine(serving, bounds, log, settings.cache_mb << 20, settings.busy_poll_ms / 1000)
 
 
 def _valid_rows(settings: InferenceSettings, scoring: Scoring) -> Iterator[Work]:
@@ -81,21 +89,16 @@ def _valid_rows(settings: InferenceSettings, scoring: Scoring) -> Iterator[Work]
         )
 
 
-def _bounds(settings: InferenceSettings) -> Bounds:
-    return Bounds(settings.queue_rows, settings.run_rows, settings.queue_ms / 1000)
-
-
 def _hot(settings: InferenceSettings, routes: Router) -> Hot:
     return Hot(
         router=routes,
         limits=Limits(body_bytes=settings.body_bytes, connections=settings.connections),
-        tls=tls_context(settings.tls_cert, settings.tls_key) if settings.tls_cert else None,
         cors=tuple(filter(None, settings.cors_origins.replace(" ", "").split(","))),
         compress=settings.compress,
     )
 
 
-async def _grpc(settings: InferenceSettings, v2: V2, engine: Engine) -> Any:
+async def _grpc(settings: InferenceSettings, v2: V2, engine: Engine, access: Access) -> Any:
     """The gRPC server if it is on; only then protobuf is loaded, which costs memory."""
     if settings.grpc_port < 0:
         return None
@@ -108,6 +111,7 @@ async def _grpc(settings: InferenceSettings, v2: V2, engine: Engine) -> Any:
         settings.grpc_port,
         max_message_bytes=settings.body_bytes,
         engine=engine,
+        access=access,
         tls=tls,
         reuse_port=settings.workers > 1,
     )

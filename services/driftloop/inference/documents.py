@@ -19,12 +19,15 @@ Content = dict[str, dict[str, Any]]
 def _errors(content: Content, *statuses: int) -> dict[int | str, dict[str, Any]]:
     told = {
         400: "The request says something that cannot be read or is not accepted",
-        404: "No such model, or no such version of it",
+        401: "No token, or one that is not known, is revoked or has expired",
+        403: "The token has no scope for this",
+        404: "No such model, no such version of it, or none that the token is for",
         408: "The request did not come in time",
         413: "The request is too large",
         414: "The address is too long",
         415: "This content type is not read here",
         422: "A value breaks the model's contract; the text names the field",
+        429: "The token is over its rate; try again after Retry-After",
         431: "The header fields are too large, or too many",
         500: "A bug of ours",
         503: "Nobody answers now, or too many rows wait; try again after Retry-After",
@@ -119,8 +122,9 @@ INDEX_BODY: Final = {
     }
 }
 V2_ERRORS: Final = {
-    **_errors(_BOTH, 400, 404, 500, 503),
-    **_errors(_PROBLEM_CONTENT, 408, 413, 414, 415, 431),
+    **_errors(_BOTH, 400, 401, 403, 404, 429, 500, 503),
+    **_errors(_PROBLEM_CONTENT, 408, 414, 415, 431),
+    **_errors(_BOTH, 413),
 }
 _STREAM: Final = {"type": "string", "format": "binary"}
 
@@ -223,7 +227,10 @@ def _add_infer(app: FastAPI) -> None:
         )
 
 
-PROBLEMS: Final = _errors(_PROBLEM_CONTENT, 400, 404, 408, 413, 414, 415, 422, 431, 500, 503, 504)
+PROBLEMS: Final = _errors(
+    _PROBLEM_CONTENT,
+    *(400, 401, 403, 404, 408, 413, 414, 415, 422, 429, 431, 500, 503, 504),
+)
 
 
 async def _never(model: str) -> Response:

@@ -7,7 +7,7 @@ import functools
 import logging
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -15,8 +15,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from driftloop.inference.onnx_file import ModelRefused as ModelRefused
-from driftloop.inference.onnx_file import check
+from driftloop.artifacts import onnx_file
+from driftloop.artifacts.onnx_file import Limits
+from driftloop.artifacts.onnx_file import ModelRefused as ModelRefused
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +37,20 @@ BYTES_EACH: Final = 5
 
 
 class Options(msgspec.Struct, frozen=True):
-    """How sessions are made: threads of one run, and `provider`: cpu or cuda."""
+    """How sessions are made: threads of one run, `provider`: cpu or cuda, and what is accepted."""
 
     threads: int = 1
     provider: str = "cpu"
+    limits: Limits = onnx_file.DEFAULTS
 
 
 DEFAULTS: Final = Options()
+
+
+def options_of(accepted: str) -> Options:
+    """The options of a shadow: on one thread of the CPU, with limits in JSON (empty: the usual)."""
+    limits = msgspec.json.decode(accepted, type=Limits) if accepted else onnx_file.DEFAULTS
+    return Options(limits=limits)
 
 
 class Cost(NamedTuple):
@@ -69,15 +77,14 @@ class Session:
         self.width = width
         self.used = time.monotonic()
         self.size = BASE_BYTES + BYTES_EACH * len(data)
-        check(data)
+        found = onnx_file.check(data, features, width, options.limits)
         try:
             providers = _providers(options.provider)
             session = ort.InferenceSession(data, _options(options), providers)
         except Exception as error:  # onnxruntime has no common base of its errors
             raise ModelRefused(f"model: onnxruntime cannot load it ({error})") from error
         self.provider = _provider_of(session, options.provider)
-        self._input = self._find_input(session.get_inputs())
-        self._outputs = [self._find_output(session.get_outputs())]
+        self._input, self._outputs = found.inputs[0].name, [found.answer]
         self._run: Callable[..., Any] = session.run
         self._warm_up()
         self.cost = Cost(self._time(1), self._time(MANY))
@@ -90,22 +97,6 @@ class Session:
         self.used = time.monotonic()
         answers: Matrix = self._run(self._outputs, {self._input: matrix})[0]
         return answers.reshape(rows, self.width)
-
-    def _find_input(self, inputs: Any) -> str:
-        if len(inputs) == 1 and inputs[0].type == "tensor(float)" and len(inputs[0].shape) == 2:
-            last = inputs[0].shape[1]
-            if not isinstance(last, int) or last == self.features:
-                return str(inputs[0].name)
-        wanted = f"one tensor(float) of shape [rows, {self.features}]"
-        raise ModelRefused(f"model: has inputs {_shown(inputs)}; accepted: {wanted}")
-
-    def _find_output(self, outputs: Any) -> str:
-        # skl2onnx without zipmap: a classifier has (label, probabilities), a regressor (variable).
-        numbers = [o for o in outputs if o.type == "tensor(float)"]
-        if len(numbers) == 1:
-            return str(numbers[0].name)
-        wanted = f"one tensor(float) of shape [rows, {self.width}], beside the label"
-        raise ModelRefused(f"model: has outputs {_shown(outputs)}; accepted: {wanted}")
 
     def _warm_up(self) -> None:
         """The first run allocates; here it also proves what the signature only promises."""
@@ -186,7 +177,3 @@ def _say_fallback(wanted: str, found: str) -> None:
         offered,
         found,
     )
-
-
-def _shown(values: Iterable[Any]) -> str:
-    return ", ".join(f"{v.name}: {v.type} {list(v.shape)}" for v in values) or "none"

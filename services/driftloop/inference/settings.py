@@ -45,10 +45,6 @@ class InferenceSettings(Shared, frozen=True, kw_only=True):
     """HTTP connections open at a time."""
     grpc_port: Annotated[int, Meta(ge=-1, le=65_535)] = -1
     """Port of the Open Inference Protocol over gRPC: 0 any free one, -1 none."""
-    tls_cert: str = ""
-    """File of the certificate chain (PEM) for HTTP and gRPC; empty is no TLS."""
-    tls_key: str = ""
-    """File of its private key (PEM)."""
     cors_origins: str = ""
     """Origins whose pages may call, comma between them, or `*`; empty is none."""
     compress: bool = False

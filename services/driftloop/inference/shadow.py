@@ -7,11 +7,13 @@ the shadow. Whatever it does costs its own answers and nothing else.
 import asyncio
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 import msgspec
 
+from driftloop.artifacts.onnx_file import DEFAULTS as ACCEPTED
+from driftloop.artifacts.onnx_file import Limits as Accepted
 from driftloop.contracts.batches import Matrix
 from driftloop.contracts.events import Manifest
 from driftloop.inference.shadowing import frames
@@ -38,7 +40,8 @@ State = Literal["starting", "up", "down"]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds of a shadow's process: resident memory, and seconds to start, of a run, of pauses.
+    """Bounds of a shadow's process: resident memory, and seconds to start, of a run, of pauses;
+    and `accepted`, those of its model's file.
 
     Starts and runs may take long, since services go first; the limits are to end what hangs.
     """
@@ -50,6 +53,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     last_pause: float = 60.0
     hopeless_pause: float = 10.0
     watch_seconds: float = 0.2
+    accepted: Accepted = ACCEPTED
 
 
 DEFAULTS: Final = Limits()
@@ -79,7 +83,8 @@ class Shadow:
     """One version that answers beside the champion. Made and used in one event loop.
 
     `state` is starting, up or down; `late` counts the batches in a row that it was late for.
-    `command` starts its process (tests: another one with a model that misbehaves).
+    `command` starts its process (tests: another one with a model that misbehaves). `refused` is
+    called with the reason when that refuses the model.
     """
 
     def __init__(
@@ -88,7 +93,9 @@ class Shadow:
         data: bytes,
         limits: Limits = DEFAULTS,
         command: Sequence[str] = COMMAND,
+        refused: Callable[[str], None] = lambda why: None,
     ) -> None:
+        self._refused = refused
         self.manifest = manifest
         self.state: State = "starting"
         self.late = 0
@@ -154,6 +161,7 @@ class Shadow:
                 pause = max(pause, self._limits.hopeless_pause)
             if reason == "refused":
                 REFUSED.labels(self.manifest.model, "shadow").inc()
+                self._refused(detail)
             elif self._clock() - began > STEADY_SECONDS:
                 pause = self._limits.first_pause
             log.warning("%s is down (%s: %s), again in %.1f s", self._name, reason, detail, pause)
@@ -165,8 +173,9 @@ class Shadow:
         """One process from start to end: the reason of its end, and a sentence about it."""
         self._why, self._since = "", self._clock()
         code: int | None = None
+        accepted = msgspec.json.encode(self._limits.accepted).decode()
         try:
-            async with started(self._command, self._limits.megabytes) as process:
+            async with started(self._command, self._limits.megabytes, accepted) as process:
                 self._process = process
                 watch = asyncio.create_task(self._watch(process))
                 try:

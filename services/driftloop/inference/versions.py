@@ -11,17 +11,19 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+from driftloop.artifacts.onnx_file import limits_of
 from driftloop.artifacts.store import Artifacts
 from driftloop.bus.bus import Bus
 from driftloop.contracts.errors import NotLoaded, Retry, UnknownModel
-from driftloop.contracts.events import Manifest
 from driftloop.contracts.names import MODEL_NAME
-from driftloop.contracts.state import ModelState
+from driftloop.contracts.state import ModelState, Version
 from driftloop.contracts.subjects import model_of
+from driftloop.inference.core.first import first
 from driftloop.inference.domain.lineup import lineup
 from driftloop.inference.loading import Champion as Champion
 from driftloop.inference.loading import Live as Live
-from driftloop.inference.loading import Loader
+from driftloop.inference.loading import Loader, answering
+from driftloop.inference.proving import Proofs
 from driftloop.inference.session import Options
 from driftloop.inference.session_cache import AGAIN_SECONDS, SessionCache
 from driftloop.inference.settings import InferenceSettings
@@ -55,12 +57,15 @@ class Versions:
     ) -> None:
         self.changed: list[Callable[[str], None]] = []
         self._bus = bus
-        options = Options(settings.threads, settings.provider)
+        accepted = limits_of(settings.model_mb, settings.model_tensor_mb, settings.model_operators)
+        options = Options(settings.threads, settings.provider, accepted)
         self._sessions = SessionCache(artifacts, settings.sessions_mb, options)
-        self._loader = Loader(self._sessions, Limits(megabytes=settings.shadow_mb), command)
+        self._proofs = Proofs(bus)
+        limits = Limits(megabytes=settings.shadow_mb, accepted=accepted)
+        self._loader = Loader(self._sessions, self._proofs, limits, command)
         self._live: dict[str, Live] = {}
         self._names: set[str] = set()
-        self._known: dict[str, dict[int, Manifest]] = {}
+        self._known: dict[str, dict[int, Version]] = {}
         self._looked: dict[str, float] = {}
         self._unloaded: set[str] = set()
         self._named: set[str] = set()
@@ -89,25 +94,25 @@ class Versions:
         Raises `UnknownModel` that names the versions there are, `NotLoaded` for an unloaded model,
         and `Retry` for a version whose artifact is refused.
         """
-        manifest = await self._manifest(model, version)
+        known = await self._version(model, version)
         self.check_loaded(model)
         shown = self._live.get(model, Live()).champion
-        if shown is not None and shown.manifest == manifest:
+        if shown is not None and shown.manifest == known.manifest:
             return shown
         there = self.loaded(model, version)
         if there is not None:
             return there
-        made = await self._loader.other(manifest)
+        made = await self._loader.other(model, version, known)
         self._trim()
         return made
 
     def loaded(self, model: str, version: int) -> Champion | None:
         """What `pinned` would give, if it is there without waiting."""
-        manifest = self._known.get(model, {}).get(version)
-        if manifest is None or model in self._unloaded:
+        known = self._known.get(model, {}).get(version)
+        if known is None or model in self._unloaded:
             return None
-        session = self._sessions.have(manifest)
-        return Champion(manifest, session) if session is not None else None
+        session = self._sessions.have(known.manifest)
+        return Champion(known.manifest, session) if session is not None else None
 
     def check_loaded(self, model: str) -> None:
         """Raise `NotLoaded` for a model that was unloaded."""
@@ -146,9 +151,17 @@ class Versions:
         self._wake.set()
 
     def problem(self) -> str:
-        """Why the service is not ready, or an empty text."""
-        broken = (live.problem for live in self._live.values() if live.problem)
-        return next(broken, self._unread)
+        """Why the service is not ready, or an empty text.
+
+        A model whose champion was refused does not keep the others from being answered.
+        """
+        broken = self.note()
+        answered = any(live.champion is not None for live in self._live.values())
+        return self._unread or ("" if answered else broken)
+
+    def note(self) -> str:
+        """What is wrong with one of the models, ready or not; empty if nothing is."""
+        return next((live.problem for live in self._live.values() if live.problem), "")
 
     async def keep_current(self, every: float) -> None:
         """Look at the models that events named at once, and at what changed now and then."""
@@ -156,14 +169,14 @@ class Versions:
             names, self._named = self._named, set()
             self._wake.clear()
             await self.refresh_all(names)
-            await _first((self._wake, self._bus.stopping), every)
+            await first((self._wake, self._bus.stopping), every)
 
     async def close(self) -> None:
         """End the processes of all shadows, and wait until they are gone."""
         shadows = [shadow for live in self._live.values() for shadow in live.shadows]
         for shadow in shadows:
             shadow.close()
-        await asyncio.gather(*(shadow.ended() for shadow in shadows))
+        await asyncio.gather(*(shadow.ended() for shadow in shadows), self._proofs.close())
 
     async def refresh_all(self, names: Iterable[str] = ()) -> None:
         """Look at `names` and what changed; a model that cannot be read keeps what it has.
@@ -210,16 +223,20 @@ class Versions:
         A champion is shown as soon as it is ready: it does not wait for new shadows.
         """
         async with self._locks.setdefault(model, asyncio.Lock()):
-            state: ModelState | None = (await self._bus.models.read(model)).value
+            state, unproved = await self._proofs.state(model)
             self._name(model, state)
             wanted = lineup(state)
             before = self._live.get(model, Live())
-            champion, problem = await self._loader.champion(model, wanted.champion, before.champion)
+            number = state.champion if state is not None else 0
+            champion, problem = await self._loader.champion(
+                model, number, wanted.champion, before.champion, unproved
+            )
             kept = tuple(s for s in before.shadows if s.manifest in wanted.shadows)
-            versions = state.versions if state is not None else {}
-            self._known[model] = {n: version.manifest for n, version in versions.items()}
+            self._known[model] = state.versions if state is not None else {}
             self._show(model, Live(champion, kept, problem))
-            shadows = await self._loader.shadows(model, wanted.shadows, kept)
+            shadows = await self._loader.shadows(
+                model, wanted.shadows, kept, self._proofs.shadows(state)
+            )
             live = Live(champion, shadows, problem)
             self._show(model, live)
             done = not problem and len(shadows) == len(wanted.shadows)
@@ -257,7 +274,7 @@ class Versions:
             except Exception:  # a bug of one listener must not stop swaps
                 log.exception("%s: a listener failed after a change", model)
 
-    async def _manifest(self, model: str, version: int) -> Manifest:
+    async def _version(self, model: str, version: int) -> Version:
         """What the registry's state says of a version; it is read again for an unknown one."""
         now = asyncio.get_running_loop().time()
         if model not in self._live:
@@ -276,25 +293,8 @@ class Versions:
 
     def _trim(self) -> None:
         """Let go what is over the budget; a run under way keeps its own to its end."""
-        gone = self._sessions.trim(self._answering)
+        gone = self._sessions.trim(lambda: answering(self._live.values()))
         for model, live in list(self._live.items()) if gone else ():
             if live.champion and live.champion.manifest.model_sha256 in gone:
                 del self._live[model], self._known[model]
                 self._tell(model)
-
-    def _answering(self) -> tuple[set[str], set[str]]:
-        """Digests of the champions, and of those that stay: beside a shadow, or a broken next."""
-        shown = [(live.champion, live) for live in self._live.values() if live.champion]
-        stay = [champion for champion, live in shown if live.shadows or live.problem]
-        return (
-            {champion.manifest.model_sha256 for champion, _ in shown},
-            {champion.manifest.model_sha256 for champion in stay},
-        )
-
-
-async def _first(events: Iterable[asyncio.Event], seconds: float) -> None:
-    """Wait until one of the events is set, `seconds` at most."""
-    waiters = [asyncio.create_task(event.wait()) for event in events]
-    await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    for waiter in waiters:
-        waiter.cancel()

@@ -6,11 +6,13 @@ from driftloop.bus.bus import Bus
 from driftloop.bus.requests import Reply, Request
 from driftloop.contracts.headers import ARROW, MSGPACK
 from driftloop.contracts.requests import BATCH_ID
-from driftloop.ingest.handlers import Intake, What, counted, refused
-from driftloop.ingest.http import create_app
+from driftloop.ingest.handlers import Intake, counted, refused
+from driftloop.ingest.http import RULES, create_app
 from driftloop.ingest.lanes import Lanes
+from driftloop.ingest.level import What
 from driftloop.ingest.pressure import Room
 from driftloop.ingest.settings import IngestSettings
+from driftloop.runtime.access import Access, Guarded
 from driftloop.runtime.service import Service, Wired
 
 
@@ -36,8 +38,11 @@ async def wire(settings: IngestSettings, bus: Bus) -> Wired:
 
     await bus.serve("ingest.*.rows", rows, lambda _: refused("rows"))
     await bus.serve("ingest.*.labels", labels, lambda _: refused("labels"))
-    http = create_app(intake, room, settings.max_body)
-    return Wired(tasks=[lanes.watch(settings.lag_seconds)], http=http)
+    access = Access(bus, settings)
+    http = Guarded(create_app(intake, room, settings.max_body), access, RULES)
+    seconds = settings.lag_seconds
+    tasks = [lanes.watch(seconds), intake.watch(seconds), access.run()]
+    return Wired(tasks=tasks, http=http, access=access, problem=intake.problem)
 
 
 SERVICE = Service(name="ingest", settings=IngestSettings, wire=wire)

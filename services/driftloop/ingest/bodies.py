@@ -186,6 +186,7 @@ def _csv(body: bytes) -> pa.RecordBatch:
     reading = csv.ReadOptions(use_threads=False, block_size=max(1 << 20, len(body)))
     try:
         table = csv.read_csv(pa.BufferReader(body), reading, parse, convert)
+        _ = table.schema.names  # read now: they may not be UTF-8
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise Reject(f"body: {error}; accepted: CSV with a header line, in UTF-8") from error
     return batches.to_batch(table)
@@ -217,11 +218,13 @@ def _one(text: bytes, where: str) -> Row:
     try:
         return _row.decode(text)
     except msgspec.ValidationError as error:
+        made = None
         if "out of range" in str(error):
             try:
-                made: Row = lenient_json(text)
+                made = lenient_json(text)
             except (ValueError, RecursionError) as wrong:
                 raise _not_json(text, where, wrong) from wrong
+        if isinstance(made, dict):
             return made
         shown = text.strip()[:80].decode("utf-8", "replace")
         raise InvalidInput(

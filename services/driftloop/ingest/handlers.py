@@ -6,16 +6,17 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import Final, Literal
+from typing import Final
 from weakref import WeakValueDictionary
 
 import pyarrow as pa
 
 from driftloop.bus.bus import Bus
 from driftloop.bus.messages import Outgoing, batch_message
+from driftloop.bus.stored import Ack
 from driftloop.contracts import subjects
 from driftloop.contracts.batches import to_batch
-from driftloop.contracts.errors import DriftloopError, InvalidInput, Overloaded
+from driftloop.contracts.errors import DriftloopError, InvalidInput, Overloaded, Retry
 from driftloop.contracts.names import new_id
 from driftloop.contracts.requests import Accepted
 from driftloop.contracts.subjects import LIVE, Lane
@@ -23,6 +24,7 @@ from driftloop.ingest import bodies
 from driftloop.ingest.domain.labels import labels
 from driftloop.ingest.domain.rows import named, pieces, usual_names
 from driftloop.ingest.lanes import Lanes
+from driftloop.ingest.level import Level, What
 from driftloop.ingest.settings import IngestSettings
 from driftloop.ingest.sharing import Brought, Shared
 from driftloop.modelspec.rows import check_names, from_dicts
@@ -42,9 +44,9 @@ JOINED_BYTES: Final = 64 << 10
 """Objects in smaller bodies without a key share a batch with others that come at once."""
 MOST_PUBLISHED: Final = 16
 """Batches of one request published at once."""
+SILENT_SECONDS: Final = 1.0
+"""After the log has not acknowledged a request in time, others are told so at once for so long."""
 _KEY: Final = re.compile(r"[!-~]{1,128}\Z")
-
-What = Literal["rows", "labels"]
 
 
 @contextlib.contextmanager
@@ -75,6 +77,11 @@ class Intake:
         self._bus = bus
         self._settings = settings
         self._lanes = lanes
+        self._levels: dict[What, Level] = {
+            "rows": Level(bus, "rows", lanes.unchecked),
+            "labels": Level(bus, "labels"),
+        }
+        self._silent_until = 0.0
         self._clock = clock
         carried = bus.connection.nc.max_payload // 2  # leaves room for the schema
         self._turns: WeakValueDictionary[tuple[What, str], asyncio.Lock] = WeakValueDictionary()
@@ -97,8 +104,24 @@ class Intake:
         async with turn:
             return await self._accept(what, await self._spec(what, model), kind, body, key)
 
+    def problem(self) -> str:
+        """Why nothing is accepted now; empty when it is."""
+        return "; ".join(filter(None, (level.problem() for level in self._levels.values())))
+
+    async def watch(self, seconds: float) -> None:
+        """Look every so often how full the streams are, until the service stops."""
+        while not self._bus.stopping.is_set():
+            for level in self._levels.values():
+                await level.look()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._bus.stopping.wait(), seconds)
+
     async def _spec(self, what: What, model: str) -> Spec:
+        """The model's spec; raises `Retry` when nothing can be accepted now."""
+        if time.monotonic() < self._silent_until:
+            raise Retry("the log does not answer; accepted: when it does again", delay=1.0)
         spec = (await self._bus.spec(model)).spec
+        self._levels[what].check()
         if what == "rows":
             self._lanes.check(model)
         return spec
@@ -164,7 +187,7 @@ class Intake:
         duplicate = 0
         for at in range(0, len(messages), MOST_PUBLISHED):
             window, began = slice(at, at + MOST_PUBLISHED), time.perf_counter()
-            acks = await self._bus.publish(messages[window])
+            acks = await self._acknowledged(what, messages[window])
             sizes = [int(part.num_rows) for part in parts[window]]
             duplicate += sum(n for n, ack in zip(sizes, acks, strict=True) if ack.duplicate)
             if what == "rows":
@@ -175,6 +198,19 @@ class Intake:
         DUPLICATES.labels(model, what).inc(duplicate)
         BATCHES.labels(model, what).inc(len(messages))
         return duplicate
+
+    async def _acknowledged(self, what: What, messages: Sequence[Outgoing]) -> list[Ack]:
+        """Publish, and wait until the log has it."""
+        try:
+            acks = await self._bus.publish(messages, self._settings.publish_seconds)
+        except Overloaded:
+            raise
+        except Retry:
+            self._silent_until = time.monotonic() + SILENT_SECONDS
+            raise
+        size = sum(len(message.payload) for message in messages)
+        await self._levels[what].wrote(size)
+        return acks
 
 
 def _rows(parts: Sequence[pa.RecordBatch]) -> int:

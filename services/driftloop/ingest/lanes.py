@@ -34,6 +34,10 @@ WAITED: Final = metrics.counter(
 NAMES: Final[dict[Lane, str]] = {LIVE: "live", BACKLOG: "backlog"}
 LOOK_SECONDS: Final = 0.01
 """How far validation is, is asked for at most so often."""
+ANSWER_SECONDS: Final = 0.5
+"""Rows wait for the answer, so it may not take longer."""
+AWAY_SECONDS: Final = 1.0
+"""After no answer came it is not asked for, for so long."""
 STUCK_SECONDS: Final = 1.0
 """Acknowledgements may stand still so long: one message that has to wait holds the rest up."""
 SETTLE_SECONDS: Final = 0.5
@@ -52,6 +56,8 @@ class Front:
     def __init__(self, bus: Bus, lane: Lane) -> None:
         self.handled = 0
         self.behind = 0
+        self.told = False
+        """Whether the last look had an answer."""
         self._bus = bus
         self._lane = lane
         self._acknowledged = 0
@@ -67,9 +73,15 @@ class Front:
                 return
             self._looked = now
             try:
-                self._take(await self._bus.log.reached("ROWS", CHECKS[self._lane]), now)
-            except Exception as error:  # the broker is away for a while
-                log.warning("lag of %s: %s", CHECKS[self._lane], error)
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    reached = await self._bus.log.reached("ROWS", CHECKS[self._lane])
+            except Exception as error:  # the broker, or who leads the consumer, is away
+                log.warning("lag of %s: %s", CHECKS[self._lane], str(error) or "no answer in time")
+                self._looked = asyncio.get_running_loop().time() + AWAY_SECONDS
+                self.told = False
+            else:
+                self._take(reached, now)
+                self.told = True
 
     def _take(self, reached: Reached, now: float) -> None:
         if reached.acknowledged != self._acknowledged or reached.acknowledged == reached.delivered:
@@ -127,6 +139,13 @@ class Lanes:
         self._fronts: dict[Lane, Front] = {lane: Front(bus, lane) for lane in LANES}
         self._senders: dict[str, Sender] = {}
         self._pace = Pace()
+
+    async def unchecked(self) -> int | None:
+        """Messages of rows that validation has not handled, in all lanes; None: nobody tells."""
+        fronts = self._fronts.values()
+        for front in fronts:
+            await front.look()
+        return sum(front.behind for front in fronts) if all(f.told for f in fronts) else None
 
     def check(self, model: str) -> None:
         """Raise `Overloaded` when validation is too far behind to take more rows of a model."""

@@ -29,4 +29,6 @@ class IngestSettings(Shared, frozen=True, kw_only=True):
     """Rows of a model that may wait for validation in the live lane; with more, the model goes to
     the backlog lane, where it does not hold up others."""
     lag_seconds: Annotated[float, Meta(gt=0)] = 1.0
-    """How often that is looked up."""
+    """How often that is looked up, and how full the streams are."""
+    publish_seconds: Annotated[float, Meta(gt=0)] = 10.0
+    """How long a request waits for the log to acknowledge it before it is told to come again."""

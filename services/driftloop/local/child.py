@@ -29,6 +29,8 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
     started: float = 0.0
+    answered: float = 0.0
+    """When it was last seen to live (monotonic clock)."""
     next_start: float = 0.0
     cpu_before: float = 0.0
     usage: tuple[int, float] = (0, 0.0)

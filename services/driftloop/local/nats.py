@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -12,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+from driftloop.bus import authorization
+from driftloop.contracts.errors import InvalidInput
 from driftloop.runtime.serve import die_with_parent
 from driftloop.runtime.settings import environment_of_child
 
@@ -25,7 +28,8 @@ jetstream {{
   max_file_store: {max_file_store}
   sync_interval: "{sync_interval}"
 }}
-"""
+{authorization}"""
+_SYNC = re.compile(r"(always|[1-9][0-9]{0,5}(ms|s|m))\Z")
 READY_SECONDS = 10.0
 FREE_SECONDS = 5.0
 """How long a port may stay taken: by a system that was killed and is still leaving."""
@@ -35,23 +39,36 @@ MAX_FILE_STORE = 64 << 30
 """Above the bounds of all streams together, which are what keeps the disk from filling."""
 
 
+BROKEN = b"critical write error"
 MEMORY = "1GiB"
 """What the server keeps its memory below where it can: else Go's heap grows to twice what is in
 use, 1.5 GB in a spike."""
 
 
 class NatsServer:
-    """One server process. Port 0 takes a free port; `url` is known after `start`."""
+    """One server process. Port 0 takes a free port; `url` is known after `start`.
+
+    `keys` is a folder as in `bus.identity`, for all users; empty is a server that is open to all.
+    """
 
     def __init__(
-        self, data: Path, host: str = "127.0.0.1", port: int = 4222, sync_interval: str = "2m"
+        self,
+        data: Path,
+        host: str = "127.0.0.1",
+        port: int = 4222,
+        sync_interval: str = "2m",
+        keys: str = "",
     ) -> None:
         self._data = data
         self._host = host
         self.port = port
         self._sync_interval = sync_interval
+        self._keys = keys
+        self._known = 0
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
+        self.broken = False
+        self._read_to = 0
 
     def start(self) -> None:
         """Start and wait until the server listens; raises `RuntimeError` with its last words."""
@@ -66,19 +83,12 @@ class NatsServer:
             self.url = f"nats://{self._host}:{self.port}"
         # Else whoever listens there already would be taken for ours.
         require_free(self._host, self.port, "the port of NATS")
-        config = self._data / "nats.conf"
-        config.write_text(
-            CONFIG.format(
-                host=self._host,
-                port=self.port,
-                store=json.dumps(str(self._data / "jetstream")),
-                max_file_store=MAX_FILE_STORE,
-                sync_interval=self._sync_interval,
-            )
-        )
+        self._configure()
         with (self._data / "nats.log").open("ab") as out:
+            self._read_to = out.tell()
+            self.broken = False
             self.process = subprocess.Popen(
-                [binary(), "-c", str(config)],
+                [binary(), "-c", str(self._data / "nats.conf")],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -86,6 +96,30 @@ class NatsServer:
                 start_new_session=True,  # Ctrl-C is for the supervisor, which stops NATS last
                 preexec_fn=die_with_parent,
             )
+
+    def refresh(self) -> None:
+        """Let the server know who has been given a key since, or has lost it."""
+        if self._keys and self.process is not None and self._admitted() != self._known:
+            self._configure()
+            self.process.send_signal(signal.SIGHUP)
+
+    def _configure(self) -> None:
+        self._known = self._admitted()
+        (self._data / "nats.conf").write_text(
+            CONFIG.format(
+                host=self._host,
+                port=self.port,
+                store=json.dumps(str(self._data / "jetstream")),
+                max_file_store=MAX_FILE_STORE,
+                sync_interval=self._sync_interval,
+                authorization=authorization.prepare(Path(self._keys)) if self._keys else "",
+            )
+        )
+
+    def _admitted(self) -> int:
+        """When the list of callers with a key was written last; 0 if there is none."""
+        path = Path(self._keys) / authorization.CLIENTS
+        return path.stat().st_mtime_ns if self._keys and path.exists() else 0
 
     def wait(self) -> None:
         """Wait until the server listens; raises `RuntimeError` with its last words."""
@@ -110,6 +144,16 @@ class NatsServer:
         text = (self._data / "nats.log").read_text(errors="replace")
         return " | ".join(text.strip().splitlines()[-3:])
 
+    def look(self) -> None:
+        """See in its log whether a stream is `broken`: after a write that failed, as on a full
+        disk, the server takes no more messages for it until it is started again.
+        """
+        with (self._data / "nats.log").open("rb") as said:
+            said.seek(self._read_to)
+            text = said.read()
+            self._read_to = said.tell()
+        self.broken = self.broken or BROKEN in text
+
     def alive(self) -> bool:
         """Whether the process runs."""
         return self.process is not None and self.process.poll() is None
@@ -129,6 +173,13 @@ class NatsServer:
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill()
+
+
+def check_sync(text: str) -> str:
+    """A `sync_interval`; raises `InvalidInput` for what is none."""
+    if not _SYNC.match(text):
+        raise InvalidInput(f"sync: {text!r}; accepted: always, or a time such as 2m or 10s")
+    return text
 
 
 def binary() -> str:

@@ -7,11 +7,13 @@ from typing import Final
 from driftloop.contracts.errors import InvalidInput
 from driftloop.runtime.settings import PREFIX, SERVICES, Shared, given, load
 
-DECIDED: Final = frozenset({"nats_url", "nats_replicas", "clickhouse_url", "host", "port"})
+DECIDED: Final = frozenset(
+    {"nats_url", "nats_replicas", "nats_ca", "keys", "clickhouse_url", "host", "port"}
+)
 """Settings that whoever starts the services decides, for all of them and for one alone."""
 DECIDED_ALONE: Final = frozenset({f"{PREFIX}TELEMETRY_PATH"})
-FOR_COMMANDS: Final = f"{PREFIX}NATS_URL"
-"""Read by the commands, so that it may well be set."""
+FOR_COMMANDS: Final = frozenset({f"{PREFIX}NATS_URL", f"{PREFIX}KEYS"})
+"""Read by the commands, so that they may well be set."""
 
 
 def settings_of(service: str) -> type[Shared]:
@@ -41,7 +43,7 @@ def passed_on(environment: Mapping[str, str] | None = None) -> tuple[dict[str, s
         if field not in fields:
             problems.append(_unknown(variable, value, service, fields))
         elif field in DECIDED or variable in DECIDED_ALONE:
-            left_out += [variable] if variable != FOR_COMMANDS else []
+            left_out += [variable] if variable not in FOR_COMMANDS else []
         else:
             found[variable] = value
     if problems:

@@ -12,20 +12,24 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
 import psutil
 
+from driftloop.bus.bus import Bus
+from driftloop.bus.provision import Layout
+from driftloop.bus.rights import ADMIN, CLIENT, OPERATOR
 from driftloop.contracts.errors import InvalidInput
 from driftloop.inference.settings import InferenceSettings
 from driftloop.local.child import Child, wait
-from driftloop.local.nats import NatsServer, free_port, is_free, require_free
+from driftloop.local.nats import NatsServer, check_sync, free_port, is_free, require_free
 from driftloop.local.passed_on import passed_on
 from driftloop.local.readiness import unready
 from driftloop.local.replicas import checked, name_of
+from driftloop.local.watcher import watch
 from driftloop.runtime.serve import die_with_parent, usage
 from driftloop.runtime.settings import (
     BASE_PORT,
@@ -42,14 +46,12 @@ LAYOUT: Final[dict[str, int]] = {name: PORTS[name] - BASE_PORT for name in SERVI
 GRPC_PLACE: Final = len(LAYOUT)
 """Where inference speaks gRPC, after the base port, unless the user says or the port is taken."""
 GRPC_PORT: Final = f"{PREFIX}INFERENCE_GRPC_PORT"
+LOG_GB: Final = f"{PREFIX}NATS_LOG_GB"
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 7.0
 NATS_STOP_SECONDS: Final = 1.5
-NATS_BACK_OFF: Final = 1.0
-LONGEST_BACK_OFF: Final = 30.0
 MOST_LOG_GB: Final = 30.0
 LEAST_LOG_GB: Final = 0.5
-STEADY_SECONDS: Final = 30.0
 MOST_STARTS: Final = 5
 """A service that ends so often without being ready will not be: its log says why."""
 
@@ -59,6 +61,8 @@ class System:
     """NATS and the services, in the folder `data`. A port of 0 means any free one.
 
     The user's variables go on to the services; see `passed_on`. `environment` wins over them.
+    Each service has a key of its own in `data/keys`, and the rights of its part; with
+    `secure` false NATS is open to whoever can reach it.
     `replicas` is how many there are of a service, one unless it is named. Raises `InvalidInput`
     that names a variable no service accepts, or a service that cannot have so many replicas.
     """
@@ -69,6 +73,11 @@ class System:
     environment: Mapping[str, str] = field(default_factory=dict)
     services: tuple[str, ...] = SERVICES
     replicas: Mapping[str, int] = field(default_factory=dict)
+    secure: bool = True
+    sync: str = ""
+    """See `Shared.nats_sync`; empty is what the user's variables say."""
+    hang_seconds: float = 30.0
+    """A service that has not answered for so long is killed and started again; 0 is never."""
 
     def __post_init__(self) -> None:
         """Read the user's variables, and choose the ports."""
@@ -78,7 +87,12 @@ class System:
         self._inference = load(
             InferenceSettings, "inference", {**self._passed_on, **self.environment}
         )
-        self.nats = NatsServer(self.data / "nats", port=self.nats_port or free_port())
+        self.keys = str((self.data / "keys").resolve()) if self.secure else ""
+        nats_port = self.nats_port or free_port()
+        sync = check_sync(self.sync or self._inference.nats_sync)
+        self.nats = NatsServer(
+            self.data / "nats", port=nats_port, sync_interval=sync, keys=self.keys
+        )
         self.children: dict[str, Child] = {}
         self._place(checked(self.replicas))
         self._watcher: asyncio.Task[None] | None = None
@@ -118,7 +132,10 @@ class System:
     def http(self, name: str) -> str:
         """Address of the HTTP door of a service, or of one of its further replicas."""
         child = self.children[name]
-        tls = child.service == "inference" and self._inference.tls_cert
+        given = {**self._passed_on, **self.environment}
+        tls = given.get(
+            f"{PREFIX}{child.service.upper()}_TLS_CERT", given.get(f"{PREFIX}TLS_CERT", "")
+        )
         return f"{'https' if tls else 'http'}://127.0.0.1:{child.port}"
 
     @property
@@ -141,10 +158,11 @@ class System:
         for child in self.children.values():
             await _free(child.port, f"the port of {child.name}")
         await self._free_grpc()
-        await self._start_nats()
+        await self.start_nats()
+        await self._provision()
         for child in self.children.values():
-            self._launch(child)
-        self._watcher = asyncio.create_task(self._watch())
+            self.launch(child)
+        self._watcher = asyncio.create_task(watch(self))
         await self.ready()
 
     async def _free_grpc(self) -> None:
@@ -163,10 +181,31 @@ class System:
             what = f"data: {self.data} is in use by another running system"
             raise RuntimeError(f"{what}; accepted: a folder of its own") from error
 
-    async def _start_nats(self) -> None:
+    async def start_nats(self) -> None:
+        """Start NATS and wait until it listens."""
         await _free(self.nats.port, "the port of NATS")
         self.nats.launch()
         await asyncio.to_thread(self.nats.wait)
+
+    async def _provision(self) -> None:
+        """Make the streams and buckets as the admin, whose key no service has."""
+        log_gb = float({**self._passed_on, **self.environment}.get(LOG_GB) or self._log_gb())
+        layout = Layout(log_gb=log_gb)
+        bus = await Bus.open(self.url, "up", layout=layout, keys=self.keys, user=ADMIN)
+        await bus.close()
+
+    @contextlib.asynccontextmanager
+    async def bus(self, user: str = OPERATOR) -> AsyncIterator[Bus]:
+        """A connection for whoever started this, with the rights of a user."""
+        bus = await Bus.open(self.url, "local", keys=self.keys, user=user)
+        try:
+            yield bus
+        finally:
+            await bus.close()
+
+    def key(self, user: str = CLIENT) -> str:
+        """The file of a user's key; empty where NATS is open."""
+        return f"{self.keys}/{user}.nk" if self.keys else ""
 
     async def ready(self, limit: float = READY_SECONDS) -> None:
         """Wait until every service says that it is ready."""
@@ -219,12 +258,14 @@ class System:
         free = shutil.disk_usage(self.data).free
         return min(MOST_LOG_GB, max(LEAST_LOG_GB, (free / 2 + held) / 2**30))
 
-    def _launch(self, child: Child) -> None:
+    def launch(self, child: Child) -> None:
+        """Start one replica's process."""
         environment = environment_of_child(
             {
-                f"{PREFIX}NATS_LOG_GB": f"{self._log_gb():.2f}",
+                LOG_GB: f"{self._log_gb():.2f}",
                 **self._passed_on,
                 f"{PREFIX}NATS_URL": self.url,
+                f"{PREFIX}KEYS": self.keys,
                 f"{PREFIX}PORT": str(child.port),
                 f"{PREFIX}TELEMETRY_PATH": str(self.data / "clickhouse"),
                 **self.environment,
@@ -243,42 +284,6 @@ class System:
             )
         child.starts += 1
         child.started = time.monotonic()
-
-    async def _watch(self) -> None:
-        """Start again what died: at once the first time, later if it dies again soon."""
-        while True:
-            await asyncio.sleep(0.1)
-            try:
-                await self._watch_nats()
-                for child in self.children.values():
-                    if not child.alive():
-                        self._start_again(child)
-            except (RuntimeError, OSError) as error:
-                log.warning("%s; trying again", error)
-                await asyncio.sleep(NATS_BACK_OFF)
-
-    async def _watch_nats(self) -> None:
-        if not self.nats.alive():
-            log.warning("nats-server died, starting it again")
-            await self._start_nats()
-
-    def _start_again(self, child: Child) -> None:
-        now = time.monotonic()
-        if not child.next_start:
-            child.end_group()
-            child.next_start = now + self._back_off(child, now)
-        if now >= child.next_start:
-            child.next_start = 0.0
-            child.cpu_before += child.usage[1]
-            self._launch(child)
-
-    def _back_off(self, child: Child, now: float) -> float:
-        code = child.process.returncode if child.process is not None else None
-        steady = now - child.started > STEADY_SECONDS
-        child.starts = 1 if steady else child.starts
-        delay = 0.0 if child.starts <= 1 else min(0.5 * 2 ** (child.starts - 2), LONGEST_BACK_OFF)
-        log.warning("%s ended (exit code %s), starting it again in %.1f s", child.name, code, delay)
-        return delay
 
 
 async def _free(port: int, what: str) -> None:

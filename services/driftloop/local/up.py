@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -23,15 +24,22 @@ console = Console(stderr=True, highlight=False)
 
 
 def run_up(
-    data: Path, specs: list[Path], base_port: int, nats_port: int, replicas: Sequence[str] = ()
+    data: Path,
+    specs: list[Path],
+    base_port: int,
+    nats_port: int,
+    replicas: Sequence[str] = (),
+    **options: Any,
 ) -> int:
     """Start everything, register the specs, run until SIGINT or SIGTERM; returns the exit code.
 
-    `replicas` are texts as `inference=2`.
+    `replicas` are texts as `inference=2`; `options` are further fields of `System`.
     """
     logging.basicConfig(level="WARNING", format="%(message)s")
     checked = [check.load(path) for path in specs]
-    system = System(data, base_port=base_port, nats_port=nats_port, replicas=parse(replicas))
+    system = System(
+        data, base_port=base_port, nats_port=nats_port, replicas=parse(replicas), **options
+    )
     return asyncio.run(_up(system, checked))
 
 
@@ -50,7 +58,8 @@ async def _up(system: System, specs: list[Spec]) -> int:
             starting.cancel()
             return 0
         starting.result()
-        await register(system.url, specs)
+        async with system.bus() as bus:
+            await register(bus, specs)
         _greet(system, time.monotonic() - started)
         await stop.wait()
         console.print("stopping")
@@ -62,16 +71,12 @@ async def _up(system: System, specs: list[Spec]) -> int:
     return 0
 
 
-async def register(url: str, specs: list[Spec], by: str = "driftloop up") -> None:
+async def register(bus: Bus, specs: list[Spec], by: str = "driftloop up") -> None:
     """Register specs with the registry."""
-    bus = await Bus.open(url, "cli")
-    try:
-        for spec in specs:
-            command = Command(command="register", by=by, spec=msgspec.msgpack.encode(spec))
-            reply = await bus.ask(requests.command(spec.name), msgspec.msgpack.encode(command))
-            console.print(msgspec.msgpack.decode(reply.payload, type=Done).text)
-    finally:
-        await bus.close()
+    for spec in specs:
+        command = Command(command="register", by=by, spec=msgspec.msgpack.encode(spec))
+        reply = await bus.ask(requests.command(spec.name), msgspec.msgpack.encode(command))
+        console.print(msgspec.msgpack.decode(reply.payload, type=Done).text)
 
 
 def _greet(system: System, seconds: float) -> None:

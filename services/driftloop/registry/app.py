@@ -1,9 +1,14 @@
 """Wiring of the registry."""
 
 from driftloop.bus.bus import Bus
+from driftloop.bus.room import keep_room
 from driftloop.contracts import events
+from driftloop.contracts.requests import OPERATE_DEAD
 from driftloop.registry.handlers import Registry
+from driftloop.registry.letters import LetterKeeper
+from driftloop.registry.notary import Notary
 from driftloop.registry.settings import RegistrySettings
+from driftloop.registry.tokens import TokenKeeper
 from driftloop.runtime.service import Service, Wired
 
 
@@ -25,7 +30,9 @@ async def wire(settings: RegistrySettings, bus: Bus) -> Wired:
         }
     )
     await bus.serve("command.*", registry.on_command)
-    return Wired(tasks=[registry.run()])
+    await bus.serve(OPERATE_DEAD, LetterKeeper(bus).on_request)
+    await bus.serve("token.*", TokenKeeper(bus).on_request)
+    return Wired(tasks=[registry.run(), Notary(bus).run(), keep_room(bus)])
 
 
 SERVICE = Service(name="registry", settings=RegistrySettings, wire=wire)

@@ -11,7 +11,12 @@ from driftloop.bus.bus import Bus
 from driftloop.bus.requests import Reply, Request
 from driftloop.contracts import codec
 from driftloop.contracts.errors import DriftloopError, InvalidInput
-from driftloop.contracts.events import AnyEvent, SpecRegistered
+from driftloop.contracts.events import (
+    AnyEvent,
+    CandidateTrained,
+    IntegrityRefused,
+    SpecRegistered,
+)
 from driftloop.contracts.headers import Origin
 from driftloop.contracts.names import check_model_name, new_id
 from driftloop.contracts.requests import Command, Done
@@ -21,6 +26,7 @@ from driftloop.modelspec.spec import Registered, Spec
 from driftloop.registry.clocks import Clocks
 from driftloop.registry.domain import commands, stages, triggers
 from driftloop.registry.domain.decision import Decision
+from driftloop.registry.proofs import REFUSED, Proofs, Unproved
 from driftloop.registry.settings import RegistrySettings
 from driftloop.registry.store import Ledger
 
@@ -34,6 +40,7 @@ class Registry:
         self._bus = bus
         self._settings = settings
         self._ledger = Ledger(bus)
+        self._proofs = Proofs(bus)
         self._clocks = Clocks(bus)
 
     async def on_trigger(self, event: AnyEvent, origin: Origin) -> Sequence[AnyEvent]:
@@ -50,15 +57,32 @@ class Registry:
         def decide(decision: Decision) -> None:
             stages.on_run_event(decision, event)
 
-        await self._ledger.decide(event.model, origin, decide, seen=event.event_id())
+        if isinstance(event, CandidateTrained) and (refused := self._proofs.candidate(event)):
+            await self._refuse(refused, origin)
+            return ()
+        try:
+            await self._ledger.decide(event.model, origin, decide, seen=event.event_id())
+        except Unproved as error:
+            log.error("%s: not promoted: %s", event.model, error)
         return ()
+
+    async def _refuse(self, refused: IntegrityRefused, origin: Origin) -> None:
+        """Say what was ignored. The run goes on: who can forge must not be able to end it.
+
+        What is remembered as seen is this event's id: the true candidate has that of the forged.
+        """
+        log.error("%s: ignored: %s", refused.model, refused.reason)
+        REFUSED.labels(refused.model, refused.what).inc()
+        await self._ledger.decide(
+            refused.model, origin, lambda d: d.say(refused), seen=refused.event_id()
+        )
 
     async def on_command(self, request: Request) -> Reply:
         """An operator's command."""
         model = check_model_name(request.subject.split(".", 1)[1])
         try:
             command = msgspec.msgpack.decode(request.payload, type=Command)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidInput(f"command: {error}; accepted: a MessagePack Command") from error
         command = msgspec.structs.replace(command, request=command.request or new_id())
         if command.command == "register":
@@ -76,7 +100,7 @@ class Registry:
     async def _register(self, model: str, command: Command) -> Done:
         try:
             spec = check(msgspec.msgpack.decode(command.spec, type=Spec))
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidInput(f"spec: {error}; accepted: a MessagePack Spec") from error
         if spec.name != model:
             raise InvalidInput(f"name: {spec.name!r} is not the model asked for; accepted: {model}")

@@ -16,6 +16,7 @@ from driftloop.contracts.events import AnyEvent
 from driftloop.contracts.headers import Origin
 from driftloop.contracts.state import ModelState
 from driftloop.registry.domain.decision import Context, Decision
+from driftloop.registry.proofs import REFUSED, Proofs, Unproved
 
 R = TypeVar("R")
 
@@ -25,6 +26,7 @@ class Ledger:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
+        self._proofs = Proofs(bus)
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def decide(
@@ -33,7 +35,8 @@ class Ledger:
         """Apply `decide` to the model's state, write what became of it, and say what it says.
 
         `seen` is the id of the event decided on: the second time it changes nothing, but what is
-        still in the outbox is said, for the process may have died in between.
+        still in the outbox is said, for the process may have died in between. A promotion is
+        countersigned; raises `Unproved` for one that cannot be, after that was said.
         """
         async with self._turns[model]:
             while True:
@@ -42,7 +45,7 @@ class Ledger:
                     return None
                 decision = Decision(state, await self._context(model), origin)
                 result = decide(decision)
-                after = decision.result(seen)
+                after, refused = await self._proved(decision, state, seen)
                 if after == state:
                     return result
                 try:
@@ -50,7 +53,19 @@ class Ledger:
                 except Conflict:
                     continue
                 await self._settled(model)
+                if refused is not None:
+                    raise refused
                 return result
+
+    async def _proved(
+        self, decision: Decision, state: ModelState, seen: str
+    ) -> tuple[ModelState, Unproved | None]:
+        """The state as decided, countersigned; or that of before, with what was refused said."""
+        try:
+            return await self._proofs.countersigned(state, decision.result(seen)), None
+        except Unproved as error:
+            REFUSED.labels(state.model, error.event.what).inc()
+            return decision.instead(error.event, seen), error
 
     async def was_said(self, event: AnyEvent) -> bool:
         """Whether this is the last event of its kind: the log forgets ids to compare in time."""

@@ -3,10 +3,11 @@
 from driftloop.bus.bus import Bus
 from driftloop.contracts.events import SpecRegistered
 from driftloop.contracts.requests import QUERY_SQL
+from driftloop.runtime.access import Access, Guarded
 from driftloop.runtime.service import Service, Wired
 from driftloop.telemetry import handlers
 from driftloop.telemetry.handlers import Answers, work
-from driftloop.telemetry.http import http_app
+from driftloop.telemetry.http import RULES, http_app, tell
 from driftloop.telemetry.settings import TelemetrySettings
 from driftloop.telemetry.store import Store
 
@@ -33,9 +34,11 @@ async def wire(settings: TelemetrySettings, bus: Bus) -> Wired:
     ]
     await bus.control({SpecRegistered: answers.registered})
     await bus.serve(QUERY_SQL, answers.sql)
+    access = Access(bus, settings)
     return Wired(
-        tasks=[store.keep_open(), *(bus.work(heard) for heard in hears)],
-        http=http_app(answers),
+        tasks=[store.keep_open(), access.run(), *(bus.work(heard) for heard in hears)],
+        http=Guarded(http_app(answers), access, RULES, tell),
+        access=access,
         problem=store.problem,
         close=store.close,
     )

@@ -205,7 +205,7 @@ class Answers:
         """A `SqlQuery`; the answer is an Arrow IPC stream, compressed."""
         try:
             query = msgspec.msgpack.decode(request.payload, type=requests.SqlQuery)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             accepted = "a SqlQuery in MessagePack"
             raise InvalidInput(f"payload: {error}; accepted: {accepted}") from error
         answer = await self.ask(query)

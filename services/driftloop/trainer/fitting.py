@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from skl2onnx.common.data_types import FloatTensorType
 
+from driftloop.artifacts import onnx_file
 from driftloop.contracts.manifest import Window
 from driftloop.evidence import loss_function, metrics
 from driftloop.trainer import estimators
@@ -63,7 +64,13 @@ def fit(task: FitTask) -> FitResult:
             **{name: version(name) for name in PACKAGES},
         },
         tried=tuple(_told(one, best) for one in tried),
+        found=_found(converted, task),
     )
+
+
+def _found(model: bytes, task: FitTask) -> onnx_file.Found:
+    """What the model is made of; raises `ModelRefused` for one that inference would not load."""
+    return onnx_file.check(model, task.features.shape[1], len(task.classes) or 1, task.limits)
 
 
 def _all_rows(task: FitTask) -> Window:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 import msgspec
 import numpy as np
 
+from driftloop.artifacts import signing
+from driftloop.artifacts.onnx_file import Limits, limits_of
 from driftloop.artifacts.store import Artifacts
 from driftloop.bus.bus import Bus
 from driftloop.contracts import subjects
@@ -20,6 +22,7 @@ from driftloop.contracts.events import (
     TrainingStarted,
 )
 from driftloop.contracts.headers import Origin
+from driftloop.contracts.manifest import canonical
 from driftloop.modelspec import durations
 from driftloop.modelspec.spec import Spec
 from driftloop.runtime import metrics
@@ -51,6 +54,9 @@ class Trainer:
         # Waiting threads must not spin: on busy cores that turned half a second of fit into twenty.
         threads = {"OMP_NUM_THREADS": str(settings.threads), "OMP_WAIT_POLICY": "PASSIVE"}
         self._children = Children(PRELOAD, threads)
+        self._limits = limits_of(
+            settings.model_mb, settings.model_tensor_mb, settings.model_operators
+        )
 
     async def close(self) -> None:
         """Leave a training that is under way to our successor."""
@@ -74,7 +80,7 @@ class Trainer:
                 windows=sets.windows,
             )
             limit = durations.seconds(spec.training.time_limit)
-            fit = await self._children.run(limit, _fit, _task(spec, sets))
+            fit = await self._children.run(limit, _fit, _task(spec, sets, self._limits))
             manifest = await self._keep(spec, event, fit, sets)
         except (InvalidInput, ChildFailed) as error:
             FITS.labels(event.model, "failed").inc()
@@ -93,7 +99,8 @@ class Trainer:
             run=event.run,
             version=event.version,
             manifest=manifest,
-            manifest_sha256=await self._artifacts.put(msgspec.json.encode(manifest)),
+            manifest_sha256=await self._artifacts.put(canonical(manifest)),
+            signature=signing.signed_manifest(self._bus.identity, manifest),
         )
 
     async def _was_done(self, event: RetrainRequested) -> bool:
@@ -102,8 +109,14 @@ class Trainer:
             last = await self._bus.log.last("EVENTS", subjects.event(event.model, kind))
             said = last.event() if last is not None else None
             if isinstance(said, CandidateTrained | TrainingFailed) and said.run == event.run:
-                return True
+                return not isinstance(said, CandidateTrained) or self._ours(said)
         return False
+
+    def _ours(self, said: CandidateTrained) -> bool:
+        """Whether we signed it: one that is forged must not keep us from the true one."""
+        return not signing.manifest_problem(
+            self._bus.trust, said.manifest, said.manifest_sha256, said.signature
+        )
 
     async def _sets(self, spec: Spec, event: RetrainRequested) -> dataset.Sets:
         """The rows of this run: those it had before, if it is a second attempt."""
@@ -140,6 +153,11 @@ class Trainer:
             cpu_seconds=fit.cpu_seconds,
             environment=fit.environment,
             tried=fit.tried,
+            feature_types=tuple(f.type for f in spec.features),
+            inputs=fit.found.inputs,
+            outputs=fit.found.outputs,
+            opset=fit.found.opset,
+            operators=fit.found.operators,
         )
 
 
@@ -151,10 +169,11 @@ def _count(model: str, fit: FitResult) -> None:
         FIT_WINDOWS.labels(model, tried.name, result).inc()
 
 
-def _task(spec: Spec, sets: dataset.Sets) -> FitTask:
+def _task(spec: Spec, sets: dataset.Sets, limits: Limits) -> FitTask:
     train, holdout = sets.train, sets.holdout
     of_train, of_holdout = (train.features, train.labels), (holdout.features, holdout.labels)
-    return FitTask.of(spec, sets.windows, of_train, of_holdout)
+    task = FitTask.of(spec, sets.windows, of_train, of_holdout)
+    return msgspec.structs.replace(task, limits=limits)
 
 
 def _fit(task: FitTask) -> FitResult:

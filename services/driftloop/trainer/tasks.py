@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from driftloop.artifacts.onnx_file import DEFAULTS, Found, Limits
 from driftloop.contracts.manifest import Window
 from driftloop.modelspec.spec import Spec
 
@@ -15,6 +16,7 @@ class FitTask(msgspec.Struct, frozen=True, kw_only=True):
 
     Each window is the newest of these rows. Without `windows` all are taken, and without `loss`
     they are compared by the default one of the task; `scale` is that of a regression's loss.
+    `limits` are those of the model's file.
     """
 
     estimator: str
@@ -29,6 +31,7 @@ class FitTask(msgspec.Struct, frozen=True, kw_only=True):
     windows: tuple[Window, ...] = ()
     loss: str = ""
     scale: float = 1.0
+    limits: Limits = DEFAULTS
 
     @classmethod
     def of(
@@ -58,7 +61,8 @@ class FitTask(msgspec.Struct, frozen=True, kw_only=True):
 class FitResult(msgspec.Struct, frozen=True, kw_only=True):
     """ONNX bytes, scikit-learn's own answers to the holdout rows, and what it took (seconds).
 
-    `tried` are the task's windows with what came of each; the model is that of the chosen one.
+    `found` is what the check of the bytes read in them. `tried` are the task's windows with what
+    came of each; the model is that of the chosen one.
     """
 
     model: bytes
@@ -69,6 +73,7 @@ class FitResult(msgspec.Struct, frozen=True, kw_only=True):
     estimator: str
     environment: dict[str, str]
     tried: tuple[Window, ...]
+    found: Found
 
     @property
     def chosen(self) -> Window:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from driftloop.artifacts.onnx_file import limits_of
 from driftloop.bus.bus import Bus
 from driftloop.bus.work import Work
 from driftloop.contracts.events import CandidateTrained
@@ -16,7 +17,8 @@ from driftloop.validation.settings import ValidationSettings
 async def wire(settings: ValidationSettings, bus: Bus) -> Wired:
     """Hears received rows, candidates and, for their shadows, outcomes; says rows and verdicts."""
     checks = RowChecks(bus, settings.batch_bytes)
-    gate = OfflineGate(bus)
+    accepted = limits_of(settings.model_mb, settings.model_tensor_mb, settings.model_operators)
+    gate = OfflineGate(bus, accepted)
     await bus.control({CandidateTrained: gate.on_candidate})
     return Wired(
         tasks=[bus.work(*_received(checks, settings.group)), LiveGates(bus).run()], close=gate.close

@@ -1,8 +1,7 @@
 """Checks batches of rows against the contract of their model."""
 
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Final
@@ -33,10 +32,9 @@ Read = tuple[Delivered, pa.RecordBatch]
 class RowChecks:
     """Rows as they were received in, valid and quarantined rows out."""
 
-    def __init__(self, bus: Bus, batch_bytes: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, bus: Bus, batch_bytes: int) -> None:
         self._bus = bus
         self._batch_bytes = min(batch_bytes, bus.connection.nc.max_payload // 2)
-        self._clock = clock
         self._contracts: dict[str, tuple[int, Contract]] = {}
 
     async def check(self, messages: Sequence[Delivered]) -> list[Outgoing]:
@@ -55,7 +53,8 @@ class RowChecks:
     def _check(
         self, contract: Contract, part: Sequence[Read], counts: Counter[tuple[str, str]]
     ) -> Iterator[Outgoing]:
-        now = int(self._clock() * 1000)
+        # The present is when the log took the rows, by the broker's clock: ours may be off.
+        now = int(max(message.time for message, _ in part) * 1000)
         each = contract.check_each([rows for _, rows in part], now)
         for (message, rows), checked in zip(part, each, strict=True):
             model = message.model

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from driftloop.artifacts import signing
+from driftloop.artifacts.onnx_file import Limits, check
 from driftloop.artifacts.store import Artifacts
 from driftloop.bus.bus import Bus
 from driftloop.contracts import subjects
@@ -34,8 +36,9 @@ PRELOAD = ("driftloop.validation.scoring",)
 class OfflineGate:
     """Judges candidates on their holdouts."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, accepted: Limits) -> None:
         self._bus = bus
+        self._accepted = accepted
         self._artifacts = Artifacts(bus)
         self._children = Children(PRELOAD)
 
@@ -44,7 +47,14 @@ class OfflineGate:
         await self._children.close()
 
     async def on_candidate(self, event: CandidateTrained, _: Origin) -> Sequence[AnyEvent]:
-        """Approve or reject a candidate, with every gate's number and bound."""
+        """Approve or reject a candidate, with every gate's number and bound.
+
+        One that the trainer did not sign is left to the registry, which says so: a verdict on it
+        would be taken for one on the true candidate of the run.
+        """
+        proved = event.manifest, event.manifest_sha256, event.signature
+        if signing.manifest_problem(self._bus.trust, *proved):
+            return []
         started = time.perf_counter()
         spec = (await self._bus.spec(event.model)).spec
         try:
@@ -108,7 +118,8 @@ class OfflineGate:
         model = await self._artifacts.get(sha256)
         limit = durations.seconds(spec.limits.stage_deadline) / 2
         edges = offline.edge_inputs(spec, features[:1])
-        return await self._children.run(limit, _measure, model, features, edges)
+        its = features, edges, spec.width, self._accepted
+        return await self._children.run(limit, _measure, model, *its)
 
 
 def _served(batch: pa.RecordBatch, width: int) -> Matrix:
@@ -119,8 +130,11 @@ def _served(batch: pa.RecordBatch, width: int) -> Matrix:
     return matrix_of(answers)
 
 
-def _measure(model: bytes, features: Matrix, edges: Matrix) -> Measured:
+def _measure(
+    model: bytes, features: Matrix, edges: Matrix, width: int, accepted: Limits
+) -> Measured:
     """Runs in the child: a model that hangs or crashes takes nobody with it."""
+    check(model, features.shape[1], width, accepted)
     from driftloop.validation.scoring import measure
 
     return measure(model, features, edges)

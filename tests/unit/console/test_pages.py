@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from driftloop.console.http import POLICY, STATIC, read_order, same_origin
+from driftloop.console.http import read_order
+from driftloop.console.login import POLICY, STATIC, same_origin
 from driftloop.contracts.errors import InvalidInput
 
 FILES = sorted(path for path in STATIC.iterdir() if path.suffix in (".html", ".css", ".js"))

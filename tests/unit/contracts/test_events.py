@@ -33,7 +33,7 @@ def _value(field: str, hint: Any) -> Any:
         return _value(field, choices[0]) if isinstance(choices[0], type) else choices[0]
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return hint()
-    return {str: "flights", int: 7, float: 0.5}[hint]
+    return {str: "flights", int: 7, float: 0.5, bytes: b"signed"}[hint]
 
 
 KINDS = pytest.mark.parametrize("kind", codec.EVENT_TYPES, ids=lambda kind: kind.kind)

@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from driftloop.artifacts.onnx_file import Limits
 from driftloop.cli.bench import show_stress
-from driftloop.inference.session import Session
+from driftloop.inference.session import Options, Session
 from driftloop.local.bench.bodies import Requests
 from driftloop.local.bench.models import Fitted
 from driftloop.local.bench.stress import faulty, hostile
@@ -188,7 +189,7 @@ def rows_of(first: float, count: int = 3) -> Matrix:
 
 @pytest.mark.parametrize("model", [faulty.slow(100), faulty.raises(), faulty.leaks()])
 def test_a_faulty_model_loads_and_answers_rightly_while_nothing_is_wrong(model: bytes) -> None:
-    session = Session(model, FEATURES, 2)
+    session = Session(model, FEATURES, 2, Options(limits=Limits(operators=("Loop",))))
     p = 1 / (1 + np.exp(-2.0))
     np.testing.assert_allclose(session.run(rows_of(2.0)), [[p, 1 - p]] * 3, atol=1e-6)
 

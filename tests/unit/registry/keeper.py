@@ -65,12 +65,12 @@ class Keeper:
         return self._take(decision)
 
     def command(
-        self, command: str, version: int = 0, reason: str = ""
+        self, command: str, version: int = 0, reason: str = "", by: str = "ann"
     ) -> tuple[Done, list[e.AnyEvent]]:
         self._requests += 1
         asked = Command(
             command=command,  # type: ignore[arg-type]  # one of its literals, as a text
-            by="ann",
+            by=by,
             version=version,
             reason=reason,
             request=f"r{self._requests}",

@@ -16,13 +16,29 @@ from driftloop.contracts.errors import (
     UnknownModel,
 )
 from driftloop.local.nats import free_port
+from driftloop.runtime.access import OPEN, Guarded
 from driftloop.runtime.http import HttpServer, operations
-from driftloop.runtime.problems import TooLarge, UnsupportedType, explain, read_body, status_of
+from driftloop.runtime.problems import (
+    NotAuthenticated,
+    NotPermitted,
+    TooFast,
+    TooLarge,
+    UnsupportedType,
+    explain,
+    read_body,
+    status_of,
+)
+from tests.support.access import no_tokens
+
+DOCUMENTS = ("/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc")
 
 
 @pytest.mark.parametrize(
     ("error", "status"),
     [
+        (NotAuthenticated("x"), 401),
+        (NotPermitted("x"), 403),
+        (TooFast("x"), 429),
         (UnknownModel("x"), 404),
         (InvalidName("x"), 422),
         (InvalidInput("x"), 422),
@@ -56,7 +72,10 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     async def size(request: Request) -> int:
         return len(await read_body(request, 100))
 
-    whole = operations("test", lambda: "no model", app)
+    access = no_tokens()
+    rules = {f"GET {path}": OPEN for path in ("/raise/{name}", *DOCUMENTS)}
+    guarded = Guarded(app, access, {**rules, "POST /size": OPEN})
+    whole = operations("test", lambda: "no model", access, guarded)
     transport = httpx.ASGITransport(app=whole, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as made:
         yield made
@@ -111,10 +130,10 @@ async def test_health_readiness_and_metrics_are_beside_the_services_own(
 
 async def test_a_taken_port_is_an_error_that_names_it() -> None:
     port = free_port()
-    first = HttpServer(operations("test", lambda: ""), "127.0.0.1", port)
+    first = HttpServer(operations("test", lambda: "", no_tokens()), "127.0.0.1", port)
     await first.start()
     with pytest.raises(OSError, match=rf"cannot listen on 127\.0\.0\.1:{port}: "):
-        await HttpServer(operations("test", lambda: ""), "127.0.0.1", port).start()
+        await HttpServer(operations("test", lambda: "", no_tokens()), "127.0.0.1", port).start()
     async with asyncio.timeout(5), httpx.AsyncClient() as http:
         got = await http.get(f"http://127.0.0.1:{port}/readyz")
     assert json.loads(got.content)["ready"] is True

@@ -29,13 +29,13 @@ def page() -> Iterator[str]:
         " with a default."
     )
     yield from ("", "## The kinds", "")
-    rows = [(_link(e), _owner(e), _told(e)) for e in EVENT_TYPES]
+    rows = [(_link(e), e.owner, summary(e)) for e in EVENT_TYPES]
     yield from table(("kind", "owner", "what happened"), rows)
     yield ""
     yield "Every event has `model` (text) and `data_time` (whole number; event time of the newest"
     yield "row its owner had seen, in milliseconds since 1970). Events of a run also have `run`."
     for event in EVENT_TYPES:
-        yield from ("", f"## {event.kind}", "", _told(event), "")
+        yield from ("", f"## {event.kind}", "", summary(event), "")
         yield from _fields(event, skip=events.Event)
     yield from ("", "## Parts of events")
     for part in PARTS:
@@ -49,11 +49,3 @@ def _fields(struct: type[msgspec.Struct], skip: type | None = None) -> list[str]
 
 def _link(event: type[events.AnyEvent]) -> str:
     return f"[{event.kind}](#{event.kind.replace('.', '')})"
-
-
-def _owner(event: type[events.AnyEvent]) -> str:
-    return summary(event).partition("Owner: ")[2].partition(" (")[0].rstrip(".")
-
-
-def _told(event: type[events.AnyEvent]) -> str:
-    return summary(event).partition(" Owner: ")[0]

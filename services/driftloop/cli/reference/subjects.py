@@ -7,25 +7,36 @@ from typing import Final
 import msgspec
 
 from driftloop.cli.reference.source import cell, code, fields, summary, table
-from driftloop.contracts import headers, requests, stats, subjects
+from driftloop.contracts import headers, requests, stats, subjects, tokens
 from driftloop.contracts.codec import STAT_TYPES
 
 MODEL: Final = "flights"
 PAYLOADS: Final = {"EVENTS": "MessagePack", "STATS": "MessagePack", "DEAD": "the original message"}
+ROOM: Final = {
+    "handled": "the oldest that all have handled, else it refuses",
+    "nothing": "nothing: it refuses",
+    "oldest": "the oldest",
+}
 REQUESTS: tuple[type[msgspec.Struct], ...] = (
     requests.SqlQuery,
     requests.Accepted,
     requests.Command,
+    requests.LetterOrder,
     requests.Done,
     requests.PredictRequest,
     requests.Prediction,
+    tokens.Token,
+    tokens.Revoke,
+    tokens.TokenList,
 )
 
 
 def page() -> Iterator[str]:
     """`subjects.md`."""
     yield from ("# Streams, subjects and requests", "## Streams", "")
-    yield from table(("stream", "subjects", "payload", "kept for", "at most"), _streams())
+    yield from table(
+        ("stream", "subjects", "payload", "kept for", "at most", "room is made of"), _streams()
+    )
     yield from ("", "## Subjects", "", f"Examples are of the model `{MODEL}`, partition 0.", "")
     yield from table(("subject", "what goes there"), _subjects())
     yield from ("", "## Requests", "", "Over core NATS, with a queue group a service.", "")
@@ -47,6 +58,7 @@ def _streams() -> list[tuple[str, ...]]:
             PAYLOADS.get(stream.name, "Arrow IPC"),
             _kept(stream.max_age),
             f"{stream.max_bytes / (1 << 20):,.0f} MiB",
+            ROOM[stream.discard],
         )
         for stream in subjects.STREAMS
     ]
@@ -78,6 +90,9 @@ def _requests() -> list[tuple[str, ...]]:
         (code(requests.infer(MODEL)), cell(summary(requests.infer))),
         (code(requests.send(MODEL, "rows")), cell(summary(requests.send))),
         (code(requests.command(MODEL)), cell(summary(requests.command))),
+        (code(requests.dead("replay")), cell(summary(requests.dead))),
+        (code(requests.redeliver("validation-rows")), cell(summary(requests.redeliver))),
+        (", ".join(map(code, tokens.SUBJECTS)), cell(summary(tokens.ask))),
     ]
 
 

@@ -9,7 +9,13 @@ from driftloop.contracts.state import Run, Stage
 StepState = Literal["done", "now", "failed", "open"]
 
 STEPS: Final = ("trigger", "train", "gate", "shadow", "promote", "probation")
-_AT: Final[dict[Stage, int]] = {"training": 1, "gating": 2, "shadowing": 3, "probation": 5}
+_AT: Final[dict[Stage, int]] = {
+    "training": 1,
+    "gating": 2,
+    "shadowing": 3,
+    "approval": 4,
+    "probation": 5,
+}
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """What the page shows: the board and the models' states, as one document."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -109,6 +109,18 @@ def view(
             for name in sorted(board.models)
         ],
     )
+
+
+def part(whole: View, models: Collection[str] | None) -> View:
+    """The page for somebody who may know of these models alone (None: of all).
+
+    What services say of themselves may name other models, and is left out.
+    """
+    if models is None:
+        return whole
+    services = [msgspec.structs.replace(its, reason="") for its in whole.services]
+    shown = [model for model in whole.models if model.name in models]
+    return msgspec.structs.replace(whole, services=services, models=shown, dropped=0, last_event=0)
 
 
 def service(name: str, heard: Heard | None, now: float) -> ServiceView:

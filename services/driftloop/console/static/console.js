@@ -20,7 +20,11 @@ function link(state, text) {
 
 // What the stream may have missed; also the first picture.
 async function catchUp() {
-  const read = async (url) => (await fetch(url)).json();
+  const read = async (url) => {
+    const reply = await fetch(url);
+    if (reply.status === 401) location.assign("/login");
+    return reply.json();
+  };
   const [state, events] = await Promise.all([read("/api/state"), read("/api/events?limit=200")]);
   showState(state);
   showEvents(events.reverse(), false);
@@ -31,6 +35,9 @@ stream.addEventListener("open", () => {
   link("good", "live");
   catchUp();
 });
-stream.addEventListener("error", () => link("bad", "reconnecting"));
+stream.addEventListener("error", () => {
+  link("bad", "reconnecting");
+  if (stream.readyState === EventSource.CLOSED) catchUp(); // refused: perhaps for want of a token
+});
 stream.addEventListener("state", (message) => showState(JSON.parse(message.data)));
 stream.addEventListener("said", (message) => showEvents([JSON.parse(message.data)], true));

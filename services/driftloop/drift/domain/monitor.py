@@ -65,7 +65,8 @@ class Monitor:
 
     def scored(self, batch: pa.RecordBatch, seq: int) -> Iterator[DriftDetected]:
         """Feed a scored batch; yields shifts of features, missing rates and answers."""
-        if batch.column("features").type.list_size != len(self._spec.features):
+        width = batch.column("features").type.list_size
+        if width != len(self._spec.features) or not self._fits(batch):
             return  # rows of another revision of the spec: not what this champion was trained on
         if self._estimate:
             self.estimates.scored(batch, seq)
@@ -78,6 +79,8 @@ class Monitor:
 
     def outcomes(self, batch: pa.RecordBatch, seq: int) -> Iterator[Found]:
         """Feed a batch of outcomes; yields rises of the champion's own loss, and label shifts."""
+        if not self._fits(batch):
+            return
         if self._estimate:
             self.estimates.outcomes(batch, seq)
         at, labels, losses = self.labelled(batch)
@@ -167,6 +170,10 @@ class Monitor:
             "summaries": change.summaries,
             "labelled": self._labelled.since(change.since.time),
         }
+
+    def _fits(self, batch: pa.RecordBatch) -> bool:
+        """Whether the answers are as wide as this champion's."""
+        return bool(batch.column("answer").type.list_size == self._spec.width)
 
     def _answered(self, batch: pa.RecordBatch) -> NDArray[np.intp]:
         """The rows this champion answered with finite numbers."""

@@ -70,7 +70,8 @@ def hash_texts(array: pa.StringArray) -> Hashes:
     if not rows:
         return np.zeros(0, np.uint64)
     _, offsets_buffer, data = array.buffers()
-    offsets = np.frombuffer(offsets_buffer, np.int32)[array.offset : array.offset + rows + 1]
+    # A buffer may be longer than it has to be, by any number of bytes.
+    offsets = np.frombuffer(offsets_buffer, np.int32, rows + 1, 4 * array.offset)
     lengths = offsets[1:] - offsets[:-1]
     longest, begin, end = int(lengths.max()), int(offsets[0]), int(offsets[-1])
     text = np.zeros(end - begin + STRIP, np.uint8)

@@ -8,6 +8,7 @@ import pyarrow as pa
 from driftloop.contracts.batches import Matrix
 from driftloop.contracts.errors import DriftloopError, InvalidInput
 from driftloop.modelspec.contract import Contract
+from driftloop.modelspec.rows import plain
 
 SHOWN: Final = 20
 """Bad rows told one by one; the rest is counted."""
@@ -29,7 +30,7 @@ def model_input(contract: Contract, rows: pa.RecordBatch) -> Matrix:
 
 def _complaint(contract: Contract, rows: pa.RecordBatch, bad: list[int]) -> str:
     shown = bad[:SHOWN]
-    _, found = contract.features(rows.take(pa.array(shown)))
+    _, found = contract.features(plain(rows).take(pa.array(shown)))
     told = [f"row {row}: {why}" for row, why in zip(shown, found.reasons(), strict=True)]
     left = len(bad) - len(shown)
     return "\n".join([*told, f"and {left} more bad rows"] if left else told)

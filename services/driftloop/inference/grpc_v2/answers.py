@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from driftloop.contracts.errors import InvalidInput
-from driftloop.inference.grpc_v2.asked import Answer, Core
+from driftloop.inference.grpc_v2.asked import Answer
 from driftloop.inference.grpc_v2.codec import (
     parse,
     to_bytes,
@@ -14,21 +14,22 @@ from driftloop.inference.grpc_v2.codec import (
 )
 from driftloop.inference.grpc_v2.faults import note, text_of
 from driftloop.inference.grpc_v2.methods import STREAM
-from driftloop.inference.v2.messages import InferResponse
+from driftloop.inference.v2.messages import InferRequest, InferResponse
 
+Infer = Callable[[InferRequest, Callable[[Answer], None]], None]
 WINDOW: Final = 64
 """Requests of one stream under way; further ones wait unread, which slows the caller down."""
 
 
-def ask(core: Core, raw: bytes, deadline: float, done: Callable[[Answer], None]) -> str:
-    """Hand a `ModelInferRequest` to the core; its id. `done` is called in any case."""
+def ask(infer: Infer, raw: bytes, deadline: float, done: Callable[[Answer], None]) -> str:
+    """Hand a `ModelInferRequest` to `infer`; its id. `done` is called in any case."""
     id_ = ""
     try:
         request = to_request(raw, deadline)
         id_ = request.id
-        core.infer_soon(request, done)
+        infer(request, done)
     except InvalidInput as error:
-        id_ = _id_of(raw)
+        id_ = id_ or _id_of(raw)
         done(error)
     except Exception as error:  # a bug: told as an internal error and logged
         done(error)

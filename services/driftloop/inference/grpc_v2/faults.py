@@ -12,6 +12,7 @@ from driftloop.contracts.errors import (
     Retry,
     UnknownModel,
 )
+from driftloop.runtime import problems
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +30,12 @@ class Status(IntEnum):
     INVALID_ARGUMENT = 3
     DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5
+    PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8
     UNIMPLEMENTED = 12
     INTERNAL = 13
     UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
 
 
 class NotOffered(DriftloopError):
@@ -46,6 +49,10 @@ class TooLarge(DriftloopError):
 STATUS: Final[tuple[tuple[type[DriftloopError], Status], ...]] = (
     (NotOffered, Status.UNIMPLEMENTED),
     (TooLarge, Status.RESOURCE_EXHAUSTED),
+    (problems.TooLarge, Status.RESOURCE_EXHAUSTED),
+    (problems.TooFast, Status.RESOURCE_EXHAUSTED),
+    (problems.NotAuthenticated, Status.UNAUTHENTICATED),
+    (problems.NotPermitted, Status.PERMISSION_DENIED),
     (UnknownModel, Status.NOT_FOUND),
     (Overloaded, Status.RESOURCE_EXHAUSTED),
     (Retry, Status.UNAVAILABLE),

@@ -9,6 +9,7 @@ from driftloop.inference.grpc_v2.codec import parse
 from driftloop.inference.grpc_v2.faults import NotOffered
 from driftloop.inference.grpc_v2.schema import CLASSES
 from driftloop.inference.v2.messages import TensorMetadata
+from driftloop.runtime.access import OPEN, Access, Rules, anywhere, of_model
 
 INFER: Final = "ModelInfer"
 STREAM: Final = "ModelStreamInfer"
@@ -31,11 +32,32 @@ DATA_TYPES: Final = {
 """Numbers of the enumeration `DataType` in Triton's model configuration."""
 
 
-class Methods:
-    """The methods over one core."""
+_ANY: Final = anywhere("read", "predict", "operate")
+_DESCRIBED: Final = of_model("read", "predict")
+_INDEX: Final = "RepositoryIndex"
+RULES: Final[Rules] = {
+    INFER: of_model("predict"),
+    STREAM: of_model("predict"),
+    "ServerLive": OPEN,
+    "ServerReady": OPEN,
+    "ServerMetadata": _ANY,
+    "ModelReady": _DESCRIBED,
+    "ModelMetadata": _DESCRIBED,
+    "ModelConfig": _DESCRIBED,
+    "ModelStatistics": _ANY,
+    _INDEX: anywhere("read", "operate"),
+    "RepositoryModelLoad": of_model("operate"),
+    "RepositoryModelUnload": of_model("operate"),
+}
+"""What each method asks of a token, as the same over HTTP."""
 
-    def __init__(self, core: Core) -> None:
+
+class Methods:
+    """The methods over one core; `access` says who may call them."""
+
+    def __init__(self, core: Core, access: Access | None = None) -> None:
         self._core = core
+        self._access = access
         self._by_name: dict[str, Callable[[Any, Any], Awaitable[None]]] = {
             "ServerLive": self._server_live,
             "ServerReady": self._server_ready,
@@ -43,18 +65,28 @@ class Methods:
             "ServerMetadata": self._server_metadata,
             "ModelMetadata": self._model_metadata,
             "ModelConfig": self._model_config,
-            "RepositoryIndex": self._index,
+            _INDEX: self._index,
             "RepositoryModelLoad": self._load,
             "RepositoryModelUnload": self._unload,
         }
         self.names = (*self._by_name, "ModelStatistics")
 
-    async def answer(self, name: str, raw: bytes) -> bytes:
-        """Read the request, let the answer be filled; raises `DriftloopError` as the core does."""
+    async def answer(self, name: str, raw: bytes, header: bytes = b"") -> bytes:
+        """Read the request, let the answer be filled; raises `DriftloopError` as the core does, and
+        as `Access.enter` does for the `authorization` in `header`.
+        """
         if name not in self._by_name:
             raise NotOffered(f"{name} is not offered; the service's /metrics has the statistics")
-        filled = CLASSES[f"{name}Response"]()
-        await self._by_name[name](parse(f"{name}Request", raw), filled)
+        asked, filled = parse(f"{name}Request", raw), CLASSES[f"{name}Response"]()
+        right, rule = None, RULES[name]
+        if self._access is not None and self._access.required and rule.scopes:
+            model = str(getattr(asked, "name", "") or getattr(asked, "model_name", ""))
+            right = self._access.enter(header, rule.scopes, model, len(raw))
+        await self._by_name[name](asked, filled)
+        if name == _INDEX and right is not None and right.models is not None:
+            shown = [entry for entry in filled.models if right.covers(entry.name)]
+            del filled.models[:]
+            filled.models.extend(shown)
         return bytes(filled.SerializeToString())
 
     async def _server_live(self, _: Any, answer: Any) -> None:

@@ -12,6 +12,7 @@ from driftloop.inference.grpc_v2.h2.limits import Limits
 from driftloop.inference.grpc_v2.h2.pool import Pool
 from driftloop.inference.grpc_v2.tls import Tls, context
 from driftloop.inference.grpc_v2.usual import Usual
+from driftloop.runtime.access import Access
 
 __all__ = ["GrpcServer", "Limits", "Tls"]
 
@@ -24,8 +25,8 @@ class GrpcServer:
 
     `max_message_bytes` bounds one request; a larger one is refused as RESOURCE_EXHAUSTED. All
     bounds can be given as `limits`. With `engine` the usual requests go straight to their lane.
-    With `reuse_port` other processes may listen on the same port, and the kernel spreads
-    connections.
+    `access` says who may call; None is everybody. With `reuse_port` other processes may listen on
+    the same port, and the kernel spreads connections.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class GrpcServer:
         max_message_bytes: int = 8 << 20,
         limits: Limits | None = None,
         engine: Engine | None = None,
+        access: Access | None = None,
         tls: Tls | None = None,
         reuse_port: bool = False,
     ) -> None:
@@ -47,13 +49,14 @@ class GrpcServer:
         self._tls = tls
         self._reuse_port = reuse_port
         self._limits = limits or Limits(max_message_bytes)
-        self._usual = Usual(engine) if engine is not None else None
+        self._usual = Usual(engine, access) if engine is not None else None
+        self._access = access
         self._pool: Pool | None = None
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
         """Bind and listen; raises `OSError` naming the address when that fails."""
-        calls = CoreCalls(self._core, self._limits.message_bytes, self._usual)
+        calls = CoreCalls(self._core, self._limits.message_bytes, self._usual, self._access)
         self._pool = pool = Pool(calls, self._limits)
         secured = context(self._tls) if self._tls is not None else None
         bound = self._bind()

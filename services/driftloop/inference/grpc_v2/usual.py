@@ -19,11 +19,13 @@ from driftloop.inference.core.engine import Engine
 from driftloop.inference.domain.plan import MATRIX
 from driftloop.inference.grpc_v2.codec import head, varint
 from driftloop.inference.grpc_v2.faults import TooLarge
+from driftloop.inference.grpc_v2.gate import Gate
 from driftloop.inference.grpc_v2.h2.messages import PREFIX_BYTES
 from driftloop.inference.grpc_v2.h2.streams import Stream
 from driftloop.inference.v2.messages import InferRequest
 from driftloop.inference.v2.outputs import PREDICTIONS, PROBABILITIES
 from driftloop.inference.v2.service import version_of
+from driftloop.runtime.access import Access
 
 SIZES: Final = 256
 """Sizes of requests that are known at a time, and of each so many kinds:"""
@@ -96,14 +98,15 @@ class GrpcCall(Call):
 class Usual:
     """Recognises usual requests, and puts them into the queue of their model."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, access: Access | None = None) -> None:
         self._engine = engine
+        self._gate = Gate(access)
         self._kinds: dict[int, list[Kind]] = {}
 
     def take(self, stream: Stream, data: bytes) -> bool:
         """Queue the request if it is a usual one; `data` has the prefix of a plain message.
 
-        Raises `Overloaded` where the queue is full.
+        Raises `Overloaded` where the queue is full, and what `Access.enter` raises.
         """
         for kind in self._kinds.get(len(data), ()):
             if data.startswith(kind.before) and data[kind.id_end : kind.at] == kind.between:
@@ -112,6 +115,7 @@ class Usual:
 
     def _queue(self, kind: Kind, stream: Stream, data: bytes) -> bool:
         began = time.perf_counter()
+        self._gate.usual(stream, kind.model, len(data) - PREFIX_BYTES)
         here = self._engine.here(kind.model, kind.version)
         if here is None:
             return False
@@ -136,6 +140,8 @@ class Usual:
         id = id or next(self._engine.ids)
         call = GrpcCall(plan, values, rows, id, began, stream.deadline)
         call.stream = stream
+        if stream.right is not None:
+            stream.right.take(rows)
         stream.held = 1
         try:
             lane.submit(call)

@@ -14,6 +14,7 @@ from driftloop.inference.explain import Explainer
 from driftloop.inference.plain.calls import Options, PlainCall, options, read, served_or_why
 from driftloop.inference.plain.reading import ACCEPTED, JSON, kind_of
 from driftloop.inference.v2.rest import deadline_from
+from driftloop.runtime.access import Enter, Right
 from driftloop.runtime.http1 import Exchange
 from driftloop.runtime.problems import MEDIA_TYPE, explained, problem_body
 
@@ -43,7 +44,10 @@ class HttpCall(PlainCall):
 class Predict:
     """The handler of `predict` for one model."""
 
-    def __init__(self, engine: Engine, explainer: Explainer, model: str) -> None:
+    def __init__(
+        self, engine: Engine, explainer: Explainer, model: str, enter: Enter | None
+    ) -> None:
+        self._enter = enter
         self._engine = engine
         self._explainer = explainer
         self._model = model
@@ -51,16 +55,17 @@ class Predict:
     def __call__(self, exchange: Exchange, body: bytes) -> None:
         """Read, queue; the lane answers."""
         try:
+            right = self._enter(len(body)) if self._enter is not None else None
             check_model_name(self._model)
             kind = kind_of(exchange.head.content_type)
             asked = options(exchange.head.query)
             here = self._engine.here(self._model, asked.version)
             if here is None or asked.explain:
-                self._engine.soon(self._later(exchange, kind, body, asked))
+                self._engine.soon(self._later(exchange, kind, body, asked, right))
             elif here[0].full():
                 raise here[0].overloaded()
             else:
-                self._take(*here, exchange, kind, body, asked)
+                self._take(*here, exchange, kind, body, asked, right)
         except DriftloopError as error:
             fail(exchange, error)
 
@@ -72,32 +77,45 @@ class Predict:
         kind: str,
         body: bytes,
         asked: Options,
+        right: Right | None,
     ) -> None:
         deadline = deadline_from(exchange)
         call = HttpCall.__new__(HttpCall)
         read(call, self._engine, served, kind, body, exchange.began, deadline)
+        if right is not None:
+            right.take(call.rows)
         call.top_k = asked.top_k
         call.exchange = exchange
         lane.submit(call)
 
-    async def _later(self, exchange: Exchange, kind: str, body: bytes, asked: Options) -> None:
+    async def _later(
+        self, exchange: Exchange, kind: str, body: bytes, asked: Options, right: Right | None
+    ) -> None:
         try:
             lane, served = await served_or_why(self._engine, self._model, kind, body, asked.version)
             if asked.explain:
-                exchange.json(await self._explained(served, exchange, kind, body, asked))
+                exchange.json(await self._explained(served, exchange, kind, body, asked, right))
             else:
-                self._take(lane, served, exchange, kind, body, asked)
+                self._take(lane, served, exchange, kind, body, asked, right)
         except Exception as error:
             fail(exchange, error)
 
     async def _explained(
-        self, served: Served, exchange: Exchange, kind: str, body: bytes, asked: Options
+        self,
+        served: Served,
+        exchange: Exchange,
+        kind: str,
+        body: bytes,
+        asked: Options,
+        right: Right | None,
     ) -> bytes:
         """The answer with `contributions`: for each row, feature by feature."""
         if kind != JSON:
             raise InvalidInput(f"explain: is not given as {kind}; accepted: {JSON}")
         call = PlainCall.__new__(PlainCall)
         read(call, self._engine, served, kind, body, exchange.began)
+        if right is not None:
+            right.take(call.rows)
         matrix = one(call)
         if not served.plan.fits(matrix):
             matrix = call.thorough()  # which names what it refuses as it was sent

@@ -1,9 +1,9 @@
 """The process of one shadow: at a low priority, it loads a model and answers matrices.
 
-Started as `python -m driftloop.inference.shadowing.child FD MEGABYTES`: the line to the service,
-and the memory it may use. What is the same for every model, the imports, is done at the priority of
-the service, so that a shadow on a busy machine begins within a second; all that depends on the
-model gives way to the services.
+Started as `python -m driftloop.inference.shadowing.child FD MEGABYTES ACCEPTED`: the line to the
+service, the memory it may use, and what is accepted as a model. What is the same for every model,
+the imports, is done at the priority of the service, so that a shadow on a busy machine begins
+within a second; all that depends on the model gives way to the services.
 """
 
 import contextlib
@@ -120,9 +120,9 @@ def _text(line: socket.socket, header: Header, text: str) -> None:
 
 def session(data: bytes, features: int, width: int) -> Run:
     """The model in onnxruntime, on one thread of the CPU."""
-    from driftloop.inference.session import Session
+    from driftloop.inference.session import Session, options_of
 
-    return Session(data, features, width).run
+    return Session(data, features, width, options_of(sys.argv[3])).run
 
 
 if __name__ == "__main__":

@@ -95,8 +95,13 @@ class Process:
 
 
 @contextlib.asynccontextmanager
-async def started(command: Sequence[str], megabytes: int) -> AsyncIterator[Process]:
-    """A process for the block, gone when it is left. The environment has no settings of ours."""
+async def started(
+    command: Sequence[str], megabytes: int, accepted: str = ""
+) -> AsyncIterator[Process]:
+    """A process for the block, gone when it is left. The environment has no settings of ours.
+
+    `accepted` are the limits of its model's file, as JSON; empty: the usual ones.
+    """
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
@@ -104,6 +109,7 @@ async def started(command: Sequence[str], megabytes: int) -> AsyncIterator[Proce
             *command,
             str(theirs.fileno()),
             str(megabytes),
+            accepted,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             pass_fds=(theirs.fileno(),),

@@ -12,6 +12,7 @@ from driftloop.inference.documents import INDEX_BODY, V2_ERRORS
 from driftloop.inference.v2.calls import error_of
 from driftloop.inference.v2.messages import ModelMetadata, TensorMetadata
 from driftloop.inference.v2.service import V2
+from driftloop.runtime.access import Right, right_of
 
 JSON: Final = "application/json"
 _MODEL: Final = "/v2/models/{model}"
@@ -92,8 +93,8 @@ class Management:
         return await _answer(self._config(model, version))
 
     async def index(self, request: Request) -> Response:
-        """The models, and whether each answers."""
-        return await _answer(self._index(await request.body()))
+        """The models, and whether each answers; those of the token, if there is one."""
+        return await _answer(self._index(await request.body(), right_of(request)))
 
     async def load(self, model: str) -> Response:
         """Let a model answer again; needs the setting `model_control`."""
@@ -103,8 +104,9 @@ class Management:
         """Refuse requests for a model until it is loaded; needs the setting `model_control`."""
         return await _answer(self._unload(model))
 
-    async def _index(self, body: bytes) -> Response:
-        return _told(await self._v2.index(_only_ready(body)))
+    async def _index(self, body: bytes, right: Right | None) -> Response:
+        found = await self._v2.index(_only_ready(body))
+        return _told([entry for entry in found if right is None or right.covers(entry.name)])
 
     async def _load(self, model: str) -> None:
         await self._v2.load(check_model_name(model))

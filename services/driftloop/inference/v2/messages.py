@@ -38,6 +38,11 @@ class InferRequest(msgspec.Struct, kw_only=True):
     parameters: dict[str, Any] = {}
     deadline: float = 0.0
 
+    def rows(self, size: int) -> int:
+        """The rows it says it has, before they are read: no more than it has bytes (`size`)."""
+        shape = self.inputs[0].shape if self.inputs else ()
+        return max(0, min(size, shape[0])) if shape else 0
+
 
 class InferResponse(msgspec.Struct, kw_only=True):
     """An answer; `model_version` is the version that gave it."""

@@ -12,6 +12,7 @@ from driftloop.inference.v2.decoding import request, usual, usual_binary
 from driftloop.inference.v2.encoding import encoded
 from driftloop.inference.v2.messages import InferRequest, InferResponse
 from driftloop.inference.v2.service import V2, version_of
+from driftloop.runtime.access import Enter, Right
 from driftloop.runtime.http1 import Exchange, Head
 
 HEAD_LENGTH: Final = b"inference-header-content-length"
@@ -26,7 +27,10 @@ queue hears of a flood when it finds the words.
 class Infer:
     """The handler of `infer` for one model, or one version of it."""
 
-    def __init__(self, engine: Engine, v2: V2, head: Head, model: str, version: str) -> None:
+    def __init__(
+        self, engine: Engine, v2: V2, head: Head, model: str, version: str, enter: Enter | None
+    ) -> None:
+        self._enter = enter
         self._engine = engine
         self._v2 = v2
         self._model = model
@@ -44,11 +48,12 @@ class Infer:
     def __call__(self, exchange: Exchange, body: bytes) -> None:
         """Read, queue; the lane answers."""
         try:
+            right = self._enter(len(body)) if self._enter is not None else None
             lane = self._lane or self._find()
             served = lane.who() if lane is not None else None
             if lane is None or served is None:
                 self._lane = None
-                self._any(exchange, body)
+                self._any(exchange, body, right)
                 return
             if lane.queue.rows > lane.queue.few and lane.full():
                 self._refuse(exchange, lane)
@@ -59,9 +64,11 @@ class Infer:
             else:
                 found = usual(plan, body)
             if found is None:
-                self._any(exchange, body)
+                self._any(exchange, body, right)
                 return
             values, rows, id = found
+            if right is not None:
+                right.take(rows)
             deadline = deadline_from(exchange) if self._timed else 0.0
             call = self._made(plan, values, rows, id or next(self._ids), exchange.began, deadline)
             call.exchange = exchange
@@ -85,8 +92,10 @@ class Infer:
         self._lane = here[0] if here is not None else None
         return self._lane
 
-    def _any(self, exchange: Exchange, body: bytes) -> None:
+    def _any(self, exchange: Exchange, body: bytes, right: Right | None) -> None:
         asked = request(self._model, self._version, body, json_length(exchange, body))
+        if right is not None:
+            right.take(asked.rows(len(body)))
         asked.deadline = deadline_from(exchange)
 
         def done(result: InferResponse | Exception) -> None:

@@ -22,7 +22,8 @@ class Keeper:
     """
 
     def __init__(self, spec: Spec) -> None:
-        self.registered = Registered(spec=spec, revision=REVISION, by="backtest", at=0.0)
+        alone = msgspec.structs.replace(spec, approval="none")  # there is nobody to ask
+        self.registered = Registered(spec=alone, revision=REVISION, by="backtest", at=0.0)
         self.state = ModelState(model=spec.name)
         self.clock = 0
         self.scored_seq = 0

@@ -54,7 +54,7 @@ async def register(bus: Bus, name: str, artifacts: Sequence[bytes]) -> ModelStat
     store = Artifacts(bus)
     for data in artifacts:
         await store.put(data)
-    registered = Registered(spec=_spec(name), revision=1, by="bench", at=time.time())
+    registered = Registered(spec=spec(name), revision=1, by="bench", at=time.time())
     await bus.specs.write(name, registered, 0)
     versions = {
         number: Version(
@@ -70,7 +70,8 @@ async def register(bus: Bus, name: str, artifacts: Sequence[bytes]) -> ModelStat
     return state
 
 
-def _spec(name: str) -> Spec:
+def spec(name: str) -> Spec:
+    """The model's spec: numbers and two classes."""
     return Spec(
         name=name,
         task="classification",

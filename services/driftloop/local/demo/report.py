@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import msgspec
-import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from driftloop.bus.audit.report import audit, settled
 from driftloop.bus.bus import Bus
-from driftloop.contracts import headers, requests
-from driftloop.contracts.batches import decode
+from driftloop.contracts import headers
 from driftloop.contracts.events import (
     AnyEvent,
     CandidateApproved,
@@ -21,6 +19,7 @@ from driftloop.local.demo.replay import Progress
 from driftloop.local.demo.runs import UNFINISHED, run_of, show_runs
 from driftloop.local.demo.watch import Watch
 
+SETTLE_SECONDS = 30.0
 TABLES = {
     "valid": "rows_valid",
     "quarantined": "quarantine",
@@ -30,29 +29,22 @@ TABLES = {
 
 
 async def counts(bus: Bus, model: str) -> dict[str, int]:
-    """Rows of each table in ClickHouse, one copy of each."""
-    found = {
-        name: await _count(bus, f"SELECT count() AS n FROM {table} FINAL WHERE model = '{model}'")
-        for name, table in (TABLES | {"unmatched": "unmatched", "labels": "labels"}).items()
+    """Numbers of the audit: rows of each table in ClickHouse, one copy of each, and what waits.
+
+    `open` are sums that do not close.
+    """
+    await settled(bus, [model], SETTLE_SECONDS)
+    found = await audit(bus, [model])
+    sums = {one.name: one.parts for one in found.sums}
+    tables = {name: sums[f"stream {table}"]["ClickHouse"] for name, table in TABLES.items()}
+    return {
+        **tables,
+        "labels": sums["stream labels"]["ClickHouse"],
+        "unmatched": sums["stream unmatched"]["ClickHouse"],
+        "scored": sums["valid"]["scored"],  # those answered on request were never sent as rows
+        "pending": sums["labels"]["pending"],
+        "open": sum(not one.closes for one in found.sums),
     }
-    found["scored"] = await _count(
-        bus,  # predictions on request are scored rows too, but were never sent as rows
-        f"SELECT count() AS n FROM scored FINAL WHERE model = '{model}' AND event_id IN "
-        f"(SELECT event_id FROM rows_valid WHERE model = '{model}')",
-    )
-    waiting = (
-        f"SELECT count() AS n FROM labels FINAL WHERE model = '{model}' AND event_id NOT IN "
-        f"(SELECT event_id FROM outcomes WHERE model = '{model}') AND event_id NOT IN "
-        f"(SELECT event_id FROM unmatched WHERE model = '{model}')"
-    )
-    return {**found, "pending": await _count(bus, waiting)}
-
-
-async def _count(bus: Bus, sql: str) -> int:
-    query = msgspec.msgpack.encode(requests.SqlQuery(sql=sql))
-    reply = await bus.ask(requests.QUERY_SQL, query, timeout=60.0)
-    batch: pa.RecordBatch = decode(reply.payload)
-    return int(batch.column(0)[0].as_py())
 
 
 def build(
@@ -104,6 +96,7 @@ def closes(progress: Progress, watch: Watch, found: dict[str, int]) -> bool:
         and progress.labels == watch.outcomes + watch.unmatched
         and found["outcomes"] == watch.outcomes
         and found["pending"] == 0
+        and found["open"] == 0
     )
 
 

@@ -100,7 +100,9 @@ async def _main(options: DemoOptions, system: System) -> int:
         with console.status("starting NATS and nine services"):
             await system.start()
         console.print(f"nine services are ready; live console: {system.http('console')}")
-        console.print(f"in another terminal: driftloop why flights{_url(system)}", style="dim")
+        console.print(
+            f"in another terminal: driftloop {_keys(system)}why flights{_url(system)}", style="dim"
+        )
         return await replay(options, system)
     except asyncio.CancelledError:
         console.print("interrupted, stopping everything")
@@ -110,6 +112,11 @@ async def _main(options: DemoOptions, system: System) -> int:
         return 3
     finally:
         await system.stop()
+
+
+def _keys(system: System) -> str:
+    """What they need to be told of keys, which are not in the usual folder."""
+    return f"--keys {system.data / 'keys'} "
 
 
 def _url(system: System) -> str:
@@ -123,13 +130,12 @@ async def replay(options: DemoOptions, system: System) -> int:
     with console.status("reading 336,776 flights"):
         table = await asyncio.to_thread(load_flights, options.shuffle)
         table = table.slice(0, options.rows) if options.rows else table
-    await register(system.url, [spec], by="driftloop demo")
-    bus = await Bus.open(system.url, "demo")
     started = time.monotonic()
-    try:
+    async with system.bus() as bus:
+        await register(bus, [spec], by="driftloop demo")
         watch = Watch(bus, spec.name)
         watching = asyncio.create_task(watch.follow())
-        async with Client(system.url) as client:
+        async with Client(system.url, key=system.key()) as client:
             player = Replay(client, watch, spec.name, table, options)
             await _play(player, watch, watching, system.http("console"))
         await _drained(bus, player, watch)
@@ -143,10 +149,11 @@ async def replay(options: DemoOptions, system: System) -> int:
         )
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
-    finally:
-        await bus.close()
     _write(options, watch, made)
-    console.print(f"to look around: driftloop up --data {options.data}, then driftloop why flights")
+    console.print(
+        f"to look around: driftloop up --data {options.data}, then "
+        f"driftloop {_keys(system)}why flights"
+    )
     return 0 if made["accounting_closes"] else 1
 
 

@@ -4,7 +4,7 @@ from driftloop.contracts.errors import InvalidInput
 from driftloop.contracts.events import OperatorRequested
 from driftloop.contracts.names import run_id
 from driftloop.contracts.requests import Command, Done
-from driftloop.registry.domain import contest, crown, triggers
+from driftloop.registry.domain import approval, contest, crown, triggers
 from driftloop.registry.domain.decision import Decision
 
 
@@ -22,6 +22,10 @@ def on_command(decision: Decision, command: Command) -> Done:
     decision.begin_with(asked)
     if command.command == "retrain":
         return _retrain(decision, asked)
+    if command.command == "approve":
+        return approval.approve(decision, asked)
+    if command.command == "deny":
+        return approval.deny(decision, asked)
     version = command.version
     if command.command == "rollback" and not version:
         version = _previous(decision)
@@ -37,6 +41,8 @@ def on_command(decision: Decision, command: Command) -> Done:
     if state.run is not None:
         decision.version_stage(state.run.version, "retired")
         decision.finish("superseded", f"{command.by} asked for a {command.command}: {asked.reason}")
+    if command.command == "promote" and approval.wanted(decision):
+        return approval.ask_for(decision, asked)
     reason = f"{command.by}: {asked.reason}"
     act = crown.promote if command.command == "promote" else crown.roll_back
     act(decision, run_id(asked.event_id()), version, reason)
@@ -50,7 +56,8 @@ def _retrain(decision: Decision, asked: OperatorRequested) -> Done:
             f"retrain: {run.id} ({run.stage}) is in progress; accepted: when it has ended"
         )
     reason = f"{asked.by}: {asked.reason}"
-    fired = triggers.Fired("operator", asked.event_id(), reason, decision.state.last_run_data_time)
+    data_time = decision.state.last_run_data_time
+    fired = triggers.Fired("operator", asked.event_id(), reason, data_time, asked_by=asked.by)
     triggers.start(decision, fired)
     started = decision.state.run
     assert started is not None

@@ -8,7 +8,7 @@ from driftloop.contracts.names import run_id
 from driftloop.contracts.requests import Done
 from driftloop.contracts.state import Run, Shadow
 from driftloop.modelspec import durations
-from driftloop.registry.domain import crown, shadows
+from driftloop.registry.domain import approval, crown, shadows
 from driftloop.registry.domain.decision import Decision
 
 MOST: Final = 4
@@ -31,7 +31,8 @@ def enter(decision: Decision, asked: OperatorRequested) -> Done:
         raise InvalidInput(f"challenge: {len(state.shadows)} shadows; accepted: below {MOST - 1}")
     deadline = decision.context.now + durations.seconds(decision.spec.shadow.max_duration)
     decision.version_stage(version, "challenger")
-    shadows.challenge(decision, run_id(asked.event_id()), version, "operator", deadline)
+    run = run_id(asked.event_id())
+    shadows.challenge(decision, run, version, "operator", deadline, asked.by)
     return Done(text=f"version {version} challenges version {state.champion} of {state.model}")
 
 
@@ -43,11 +44,16 @@ def concluded(decision: Decision, event: ShadowConcluded) -> None:
     if not crown.wins(decision, event, shadow):
         decision.retire(shadow.version, event.reason, run=shadow.run)
         return
+    waiting = decision.state.waiting
+    if waiting is not None:
+        why = f"version {waiting.version} waits for approval already"
+        decision.retire(shadow.version, why, run=shadow.run)
+        return
     if decision.state.run is not None:
         decision.version_stage(decision.state.run.version, "retired")
         decision.finish("superseded", f"version {shadow.version} took over: {event.reason}")
     decision.change(run=_run(decision, shadow, event.reason))
-    crown.succeed(decision, event, shadow)
+    approval.won(decision, event, shadow)
 
 
 def on_deadline(decision: Decision) -> None:
@@ -70,4 +76,5 @@ def _run(decision: Decision, shadow: Shadow, reason: str) -> Run:
         deadline=0.0,
         started=decision.context.now,
         cause=shadow.started_id,
+        asked_by=shadow.asked_by,
     )

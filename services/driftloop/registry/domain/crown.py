@@ -1,12 +1,14 @@
 """The change of the champion: who wins, promotion, roll-back, and what ends with it."""
 
+from typing import Any
+
 from driftloop.contracts.events import (
     ModelPromoted,
     ModelRolledBack,
     ShadowConcluded,
     TriggerDeclined,
 )
-from driftloop.contracts.state import Shadow
+from driftloop.contracts.state import ModelState, Promotion, Shadow
 from driftloop.registry.domain import shadows
 from driftloop.registry.domain.decision import PAST_CHAMPIONS, Decision
 
@@ -19,54 +21,58 @@ def wins(decision: Decision, event: ShadowConcluded, shadow: Shadow) -> bool:
     return event.verdict == "better" or by_policy
 
 
-def succeed(decision: Decision, event: ShadowConcluded, shadow: Shadow) -> None:
-    """A challenger takes over; the run goes on with the old champion's probation."""
+def succeed(decision: Decision, shadow: Shadow, reason: str, data_time: int) -> None:
+    """A challenger takes over; the run goes on with the old champion's probation.
+
+    `data_time` is the data's clock when it won.
+    """
     old = decision.state.champion
-    promote(decision, event.run, shadow.version, event.reason)
+    promote(decision, shadow.run, shadow.version, reason)
     decision.stage("probation")
-    shadows.probation(decision, shadow, old, event.data_time)
+    shadows.probation(decision, shadow, old, data_time)
 
 
 def promote(decision: Decision, run: str, version: int, reason: str) -> None:
     """`version` becomes the champion."""
-    previous = _crown(decision, version)
-    decision.say(
-        ModelPromoted(
-            model=decision.state.model,
-            run=run,
-            version=version,
-            previous=previous,
-            model_sha256=decision.state.versions[version].manifest.model_sha256,
-            reason=reason,
-        )
-    )
+    its = _crown(decision, version)
+    decision.say(ModelPromoted(run=run, reason=reason, **_told(its)))
 
 
 def roll_back(decision: Decision, run: str, version: int, reason: str) -> None:
     """`version`, a champion of before, takes its place back; who came after it never comes back."""
     past = decision.state.past_champions
-    previous = _crown(decision, version)
+    its = _crown(decision, version)
     kept = past[: past.index(version)] if version in past else past
     decision.change(past_champions=kept)
-    decision.version_stage(previous, "retired")
-    decision.say(
-        ModelRolledBack(
-            model=decision.state.model,
-            run=run,
-            version=version,
-            previous=previous,
-            model_sha256=decision.state.versions[version].manifest.model_sha256,
-            reason=reason,
-        )
+    decision.version_stage(its.previous, "retired")
+    decision.say(ModelRolledBack(run=run, reason=reason, **_told(its)))
+
+
+def _told(its: Promotion) -> dict[str, Any]:
+    """What the events have of a promotion; the signature comes when it is written."""
+    return {name: getattr(its, name) for name in its.__struct_fields__ if name != "signature"}
+
+
+def _promotion(state: ModelState, version: int) -> Promotion:
+    its = state.versions[version]
+    return Promotion(
+        model=state.model,
+        number=(state.promotion.number if state.promotion is not None else 0) + 1,
+        version=version,
+        previous=state.champion,
+        manifest_sha256=its.manifest_sha256,
+        model_sha256=its.manifest.model_sha256,
     )
 
 
-def _crown(decision: Decision, version: int) -> int:
-    """Make `version` the champion; returns the one before (0: none)."""
+def _crown(decision: Decision, version: int) -> Promotion:
+    """Make `version` the champion; `previous` of what returns is the one before (0: none)."""
     state, context = decision.state, decision.context
+    promotion = _promotion(state, version)
     before = tuple(v for v in (*state.past_champions, state.champion) if v and v != version)
     decision.change(
         champion=version,
+        promotion=promotion,
         past_champions=before[-PAST_CHAMPIONS:],
         shadows=(),
         challengers=0,
@@ -92,4 +98,4 @@ def _crown(decision: Decision, version: int) -> int:
     decision.version_stage(version, "champion")
     if state.champion:
         decision.version_stage(state.champion, "retired")
-    return state.champion
+    return promotion

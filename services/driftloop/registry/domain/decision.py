@@ -35,7 +35,7 @@ class Decision:
     """Collects changes of one model's state and the events that tell of them."""
 
     def __init__(self, state: ModelState, context: Context, origin: Origin) -> None:
-        self.state = state
+        self.state = self._before = state
         self.context = context
         self._origin = origin
         self._said: list[Pending] = []
@@ -66,6 +66,12 @@ class Decision:
             self.state, outbox=tuple(self._said), seen=ids, versions=versions
         )
 
+    def instead(self, event: AnyEvent, seen: str = "") -> ModelState:
+        """The state of before with `event` to be said, and nothing of what was decided."""
+        decision = Decision(self._before, self.context, self._origin)
+        decision.say(event)
+        return decision.result(seen)
+
     def _kept_versions(self) -> dict[int, Version]:
         """The newest versions and those still needed; the log of events holds all of them."""
         state = self.state
@@ -79,6 +85,7 @@ class Decision:
         assert self.state.run is not None
         limit = {
             "shadowing": self.spec.shadow.max_duration,
+            "approval": self.spec.limits.approval_deadline,
             "probation": self.spec.probation.max_duration,
         }.get(stage, self.spec.limits.stage_deadline)
         deadline = self.context.now + durations.seconds(limit)
@@ -114,7 +121,7 @@ class Decision:
         )
         kept: tuple[Shadow, ...] = tuple(s for s in self.state.shadows if s.run != run.id)
         history: tuple[Run, ...] = (*self.state.history, ended)[-HISTORY:]
-        self.change(run=None, shadows=kept, history=history)
+        self.change(run=None, shadows=kept, history=history, waiting=None)
         self.say(
             RunFinished(
                 model=self.state.model,

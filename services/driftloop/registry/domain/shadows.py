@@ -17,11 +17,17 @@ version by name if no evidence is wanted.
 
 
 def challenge(
-    decision: Decision, run: str, version: int, trigger: Trigger, deadline: float = 0.0
+    decision: Decision,
+    run: str,
+    version: int,
+    trigger: Trigger,
+    deadline: float = 0.0,
+    asked_by: str = "",
 ) -> None:
     """`version` challenges the champion, with the next share of the error level.
 
-    Rows of before the data's clock at the newest run do not count. `deadline`: see `Shadow`.
+    Rows of before the data's clock at the newest run do not count. `deadline`, `asked_by`: see
+    `Shadow`.
     """
     its, fresh = decision.spec.shadow, trigger in REFRESH
     number = decision.state.challengers + 1
@@ -37,6 +43,7 @@ def challenge(
         margin=its.margin - (its.non_inferiority if fresh else 0.0),
         number=number,
         deadline=deadline,
+        asked_by=asked_by,
     )
 
 
@@ -71,7 +78,15 @@ def find(decision: Decision, run: str, role: Role) -> Shadow | None:
     return next((s for s in decision.state.shadows if (s.run, s.role) == (run, role)), None)
 
 
-def _start(decision: Decision, *, since: int, number: int, deadline: float, **its: Any) -> None:
+def _start(
+    decision: Decision,
+    *,
+    since: int,
+    number: int,
+    deadline: float,
+    asked_by: str = "",
+    **its: Any,
+) -> None:
     """Say that a shadow starts and keep it; `its` are the fields that both have."""
     state = decision.state
     both = {
@@ -82,6 +97,6 @@ def _start(decision: Decision, *, since: int, number: int, deadline: float, **it
         **its,
     }
     started = ShadowStarted(model=state.model, **both)
-    shadow = Shadow(started_id=started.event_id(), deadline=deadline, **both)
+    shadow = Shadow(started_id=started.event_id(), deadline=deadline, asked_by=asked_by, **both)
     decision.change(shadows=(*state.shadows, shadow))
     decision.say(started)

@@ -11,8 +11,8 @@ from driftloop.contracts.events import (
     TrainingStarted,
     Verdict,
 )
-from driftloop.contracts.state import Version
-from driftloop.registry.domain import contest, crown, shadows, triggers
+from driftloop.contracts.state import Run, Version
+from driftloop.registry.domain import approval, contest, crown, shadows, triggers
 from driftloop.registry.domain.decision import Decision
 
 
@@ -22,7 +22,7 @@ def on_run_event(decision: Decision, event: AnyEvent) -> None:
     if isinstance(event, ShadowConcluded) and (run is None or event.run != run.id):
         contest.concluded(decision, event)
         return
-    if not isinstance(event, RunEvent) or run is None or event.run != run.id:
+    if run is None or not _about(decision, run, event):
         return
     match event:
         case TrainingStarted() if run.stage == "training":
@@ -42,6 +42,17 @@ def on_run_event(decision: Decision, event: AnyEvent) -> None:
             _probation_concluded(decision, event)
 
 
+def _about(decision: Decision, run: Run, event: AnyEvent) -> bool:
+    """Whether an event is about this run, and about the version that it, or its shadow, is of."""
+    if not isinstance(event, RunEvent) or event.run != run.id:
+        return False
+    shadow = None
+    if isinstance(event, ShadowConcluded):
+        shadow = shadows.find(decision, event.run, event.role)
+    version = run.version if shadow is None else shadow.version
+    return getattr(event, "version", version) == version
+
+
 def on_deadline(decision: Decision) -> None:
     """A stage took too long on the wall clock: the run ends, the champion stays."""
     contest.on_deadline(decision)
@@ -52,6 +63,10 @@ def on_deadline(decision: Decision) -> None:
         old = next((s.version for s in decision.state.shadows if s.role == "probation"), 0)
         decision.retire(old, "probation ended: no evidence against the new champion in time")
         decision.finish("promoted", "probation ended without evidence against it")
+        return
+    if run.stage == "approval":
+        approval.reject(decision)
+        _came_to_nothing(decision, "failed", "nobody approved of it within its deadline")
         return
     decision.version_stage(run.version, "rejected")
     why = ": too few labelled rows that both answered" if run.stage == "shadowing" else ""
@@ -72,6 +87,7 @@ def _trained(decision: Decision, event: CandidateTrained) -> None:
         manifest_sha256=event.manifest_sha256,
         run=event.run,
         stage="candidate",
+        signature=event.signature,
     )
     decision.change(versions={**decision.state.versions, event.version: version})
     decision.stage("gating")
@@ -80,8 +96,12 @@ def _trained(decision: Decision, event: CandidateTrained) -> None:
 def _approved(decision: Decision, event: CandidateApproved) -> None:
     decision.version_stage(event.version, "challenger", gates=event.gates)
     if not decision.state.champion:
-        crown.promote(decision, event.run, event.version, "first model: all offline gates passed")
-        decision.finish("promoted", "first model: all offline gates passed")
+        first = "first model: all offline gates passed"
+        if approval.wanted(decision):
+            approval.ask(decision, event.version, first, data_time=event.data_time)
+            return
+        crown.promote(decision, event.run, event.version, first)
+        decision.finish("promoted", first)
         return
     decision.stage("shadowing")
     assert decision.state.run is not None
@@ -94,7 +114,7 @@ def _challenge_concluded(decision: Decision, event: ShadowConcluded) -> None:
         decision.version_stage(event.version, "rejected")
         _came_to_nothing(decision, "rejected", event.reason)
         return
-    crown.succeed(decision, event, shadow)
+    approval.won(decision, event, shadow)
 
 
 def _probation_concluded(decision: Decision, event: ShadowConcluded) -> None:

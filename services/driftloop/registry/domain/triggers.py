@@ -37,6 +37,8 @@ class Fired(NamedTuple):
     attempt: int = 1
     harmless: str = ""
     """What the loss did, where labelled rows show that it did not move."""
+    asked_by: str = ""
+    """The operator who asked for a run."""
 
 
 def fired(event: AnyEvent) -> Fired:
@@ -212,6 +214,7 @@ def start(decision: Decision, trigger: Fired) -> None:
         cause=trigger.id,
         since_time=trigger.since_time,
         attempt=trigger.attempt,
+        asked_by=trigger.asked_by,
     )
     decision.change(
         run=run,

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from driftloop.contracts import codec, headers
 from driftloop.contracts.batches import EVENT_TIME
+from driftloop.contracts.errors import Reject
 from driftloop.contracts.events import AnyEvent
 from driftloop.contracts.stats import (
     AnyStat,
@@ -94,6 +95,7 @@ _TABLES: Final[dict[str, pa.Schema]] = {
         "waiting_labels": WHOLE,
         "scored_seq": WHOLE,
         "labels_seq": WHOLE,
+        "rows_seq": WHOLE,
     },
     "estimates": {
         **_PLACE,
@@ -179,7 +181,10 @@ def decode_stat(payload: bytes, head: Mapping[str, str], seq: int) -> Rows:
 
 def _one(table: str, row: dict[str, Any]) -> Rows:
     schema = SCHEMAS[table]
-    return table, pa.RecordBatch.from_pylist([row], schema=schema)
+    try:
+        return table, pa.RecordBatch.from_pylist([row], schema=schema)
+    except (pa.ArrowException, OverflowError, ValueError) as error:
+        raise Reject(f"{table}: {error}; accepted: numbers that its columns hold") from error
 
 
 def _place(head: Mapping[str, str], seq: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from driftloop.inference.grpc_v2.answers import WINDOW, ask, stream_message
 from driftloop.inference.grpc_v2.asked import Answer, Core
 from driftloop.inference.grpc_v2.codec import to_bytes, to_request
 from driftloop.inference.grpc_v2.faults import TooLarge, note, status_of, text_of, trailers_of
+from driftloop.inference.grpc_v2.gate import Gate
 from driftloop.inference.grpc_v2.h2 import heads
 from driftloop.inference.grpc_v2.h2.heads import ENCODINGS, Head
 from driftloop.inference.grpc_v2.h2.hpack import Fields, literal
@@ -26,7 +27,8 @@ from driftloop.inference.grpc_v2.h2.streams import Slot, Stream
 from driftloop.inference.grpc_v2.methods import INFER, STREAM, Methods
 from driftloop.inference.grpc_v2.schema import SERVICE
 from driftloop.inference.grpc_v2.usual import Usual
-from driftloop.inference.v2.messages import InferResponse
+from driftloop.inference.v2.messages import InferRequest, InferResponse
+from driftloop.runtime.access import Access
 
 INFLATE_HERE: Final = 1_024
 """Bytes of the largest message inflated in the event loop; a larger one goes to a thread."""
@@ -37,14 +39,20 @@ INFLATING: Final = 2
 class CoreCalls:
     """Answers calls by one core. Messages are bounded; answers go out uncompressed.
 
-    `usual` takes the most frequent requests a shorter way.
+    `usual` takes the most frequent requests a shorter way. `access` says who may call.
     """
 
-    def __init__(self, core: Core, message_bytes: int, usual: Usual | None = None) -> None:
-        self._core = core
+    def __init__(
+        self,
+        core: Core,
+        message_bytes: int,
+        usual: Usual | None = None,
+        access: Access | None = None,
+    ) -> None:
+        self._gate = Gate(access)
         self._infer_soon = core.infer_soon
         self._usual = usual
-        self._methods = Methods(core)
+        self._methods = Methods(core, access)
         self._most = message_bytes
         names = (INFER, STREAM, *self._methods.names)
         self._read_head = heads.reader({f"/{SERVICE}/{name}": name for name in names}, STREAM)
@@ -80,6 +88,7 @@ class CoreCalls:
             elif stream.order is None:
                 check_size(size_of(stream.data), self._most)
             else:
+                self._gate.admit(stream)
                 self._advance(stream)
         except Exception as error:  # a bug: told as INTERNAL and logged
             self.refuse(stream, error)
@@ -119,7 +128,9 @@ class CoreCalls:
         if stream.gone:
             return
         if stream.head.method == INFER:
+            self._gate.admit(stream)
             request = to_request(raw, stream.deadline)
+            self._gate.enter(stream, request, len(raw))
             if self._usual is not None:
                 self._usual.learn(request, raw)
             stream.held += 1
@@ -150,7 +161,8 @@ class CoreCalls:
         stream.held += 1
         answer: bytes | Exception
         try:
-            answer = await self._methods.answer(stream.head.method, raw)
+            head = stream.head
+            answer = await self._methods.answer(head.method, raw, head.authorization)
         except Exception as error:  # a bug: told as INTERNAL and logged
             answer = error
         stream.held -= 1
@@ -196,7 +208,12 @@ class CoreCalls:
                 self.more(stream)
 
         stream.held += 1
-        slot.id = ask(self._core, raw, stream.deadline, done)
+
+        def infer(request: InferRequest, done: Callable[[Answer], None]) -> None:
+            self._gate.enter(stream, request, len(raw))
+            self._infer_soon(request, done)
+
+        slot.id = ask(infer, raw, stream.deadline, done)
         slot.asked = True
         self._deliver(stream)
 

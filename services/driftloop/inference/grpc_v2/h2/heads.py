@@ -40,6 +40,7 @@ class Head(NamedTuple):
     http: int = 200
     malformed: str = ""
     trailers: bool = False
+    authorization: bytes = b""
 
 
 def reader(methods: Mapping[str, str], many: str) -> Callable[[Fields], Head]:
@@ -91,7 +92,8 @@ def _call(said: dict[str, str], methods: Mapping[str, str], many: str) -> Head:
     if encoding not in ENCODINGS:
         text = f"grpc-encoding: {encoding[:40]!r}; accepted: {', '.join(ENCODINGS)}"
         return _refused(Status.UNIMPLEMENTED, "encoding", text)
-    return Head(method, 0.0, encoding, method == many)
+    token = said.get("authorization", "").encode()
+    return Head(method, 0.0, encoding, method == many, authorization=token)
 
 
 def _timed(head: Head, timeout: str) -> Head:
@@ -101,7 +103,7 @@ def _timed(head: Head, timeout: str) -> Head:
         text = f"grpc-timeout: {timeout[:40]!r}; accepted: as in 250m"
         return _refused(Status.INVALID_ARGUMENT, "timeout", text)
     seconds = max(1e-9, int(found[1]) * _SECONDS[found[2]])
-    return Head(head.method, seconds, head.encoding, head.many)
+    return head._replace(timeout=seconds)
 
 
 def _refused(status: int, reason: str, text: str) -> Head:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from driftloop.inference.grpc_v2.asked import Answer
 from driftloop.inference.grpc_v2.h2.heads import Head
 from driftloop.inference.grpc_v2.h2.hpack import Fields
+from driftloop.runtime.access import Right
 
 if TYPE_CHECKING:
     from driftloop.inference.grpc_v2.h2.intake import Intake
@@ -29,7 +30,7 @@ class Stream:
 
     __slots__ = (
         *("backlog", "credit", "data", "deadline", "ended", "gone", "head", "held", "id"),
-        *("intake", "moved", "order", "since", "slow", "started", "taken", "trailers"),
+        *("intake", "moved", "order", "right", "since", "slow", "started", "taken", "trailers"),
     )
 
     def __init__(self, id: int, head: Head, intake: "Intake") -> None:
@@ -41,6 +42,8 @@ class Stream:
         """On the clock of `time.perf_counter`; 0.0 is none."""
         self.data: bytearray | bytes = _NO_BYTES
         """Bytes of messages that are not complete, or wait their turn."""
+        self.right: Right | None = None
+        """What its one message came in by, once that is known."""
         self.ended = False
         """The caller has sent all."""
         self.gone = False

@@ -49,6 +49,9 @@ class ChainJob(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     drain: float
     """Seconds after which everything has to be out, or it is late."""
+    keys: str = ""
+    user: str = ""
+    """Who logs in, with a key of the folder `keys`."""
     spike: bool = False
     """More than can be taken: send what is, and end by the clock."""
 
@@ -226,7 +229,7 @@ class Producer:
 async def main() -> None:
     """Do the job on standard input; what came of it on standard output."""
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=ChainJob)
-    bus = await Bus.open(job.url, "producer")
+    bus = await Bus.open(job.url, "producer", keys=job.keys, user=job.user)
     told = await Producer(job, bus).run()
     sys.stdout.buffer.write(msgspec.msgpack.encode(told))
     await bus.close()

@@ -90,7 +90,7 @@ def run_chain(options: ChainOptions, tell: Tell) -> ChainResult:
 
 
 async def _run(options: ChainOptions, model: Fitted, folder: Path, tell: Tell) -> ChainResult:
-    system = System(folder, base_port=0, nats_port=0, services=SERVICES)
+    system = System(folder, base_port=0, nats_port=0, services=SERVICES, secure=False)
     try:
         await system.start()
         bus = await Bus.open(system.url, "bench")
@@ -150,7 +150,7 @@ class _Chain:
         self._tell(f"chain: {rate:,.0f} rows/s for {seconds:g} s")
         before = self._system.usage()
         peak = asyncio.create_task(self._peak())
-        told = await asyncio.to_thread(_load, self._job(rate, seconds, spike=spike))
+        told = await asyncio.to_thread(load, self._job(rate, seconds, spike=spike))
         drain = told.drain_seconds + await self._read_by_all()
         after = self._system.usage()
         peak.cancel()
@@ -208,7 +208,8 @@ class _Chain:
         return float("inf")
 
 
-def _load(job: ChainJob) -> ChainTold:
+def load(job: ChainJob) -> ChainTold:
+    """Send and hear in a process of its own; raises `RuntimeError` with its last words."""
     made = subprocess.run(
         [sys.executable, "-m", MODULE],
         check=False,

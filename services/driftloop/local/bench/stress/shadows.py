@@ -4,8 +4,9 @@ The load is half of what the service can answer: a shadow works where services l
 on a machine without any, every process takes some from all others.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -37,6 +38,7 @@ class Shadows(Scene):
         *(Condition(fault, "no shadow") for fault in FAULTS),
         Condition("all three", "no shadow"),
     )
+    settings: ClassVar[Mapping[str, str]] = {"model_operators": "Loop"}
 
     def __init__(self, workload: Workload, model: str, kept: Path, times: Times) -> None:
         super().__init__(workload, model, kept, times)

@@ -1,26 +1,17 @@
-"""Looks into ONNX bytes before onnxruntime does: refuses other files and foreign operators.
+"""The fields of ONNX that are looked at, and readers of them that step over long lists of numbers.
 
-Only the fields looked at are described here, by their numbers in the ONNX standard (onnx.proto);
-all others are skipped. The package `onnx` is not needed for that. Attributes are read one by one
-and without their long lists of numbers, which is where trees keep millions of them: the reader of
-protobuf would hold Python's lock all the while.
+Only these fields are described, by their numbers in the ONNX standard (onnx.proto); all others are
+skipped. The package `onnx` is not needed for that. Attributes are read one by one and without their
+long lists of numbers, which is where trees keep millions of them: the reader of protobuf would hold
+Python's lock all the while.
 """
 
-from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
-
-from driftloop.contracts.errors import Reject
-
-OPERATORS: Final = ("", "ai.onnx", "ai.onnx.ml")
-"""Operator sets a model may use; none of them reads files or runs foreign code."""
-EXTERNAL: Final = 1
-"""`TensorProto.DataLocation` of a tensor that lies in another file."""
 
 FIELDS: Final[dict[str, dict[str, tuple[int, str]]]] = {
     "ModelProto": {
@@ -29,7 +20,7 @@ FIELDS: Final[dict[str, dict[str, tuple[int, str]]]] = {
         "training_info": (20, "TrainingInfoProto*"),
         "functions": (25, "FunctionProto*"),
     },
-    "OperatorSetIdProto": {"domain": (1, "bytes")},
+    "OperatorSetIdProto": {"domain": (1, "bytes"), "version": (2, "int64")},
     "TrainingInfoProto": {"initialization": (1, "GraphProto"), "algorithm": (2, "GraphProto")},
     "FunctionProto": {
         "node": (7, "NodeProto*"),
@@ -39,24 +30,50 @@ FIELDS: Final[dict[str, dict[str, tuple[int, str]]]] = {
     "GraphProto": {
         "node": (1, "NodeProto*"),
         "initializer": (5, "TensorProto*"),
+        "input": (11, "ValueInfoProto*"),
+        "output": (12, "ValueInfoProto*"),
         "sparse_initializer": (15, "SparseTensorProto*"),
     },
-    "NodeProto": {"attribute": (5, "bytes*"), "domain": (7, "bytes")},
+    "NodeProto": {
+        "input": (1, "bytes*"),
+        "output": (2, "bytes*"),
+        "op_type": (4, "bytes"),
+        "attribute": (5, "bytes*"),
+        "domain": (7, "bytes"),
+    },
     "AttributeProto": {
+        "name": (1, "bytes"),
+        "i": (3, "int64"),
         "t": (5, "TensorProto"),
         "g": (6, "GraphProto"),
+        "ints": (8, "int64*"),
         "strings": (9, "bytes*"),
         "tensors": (10, "TensorProto*"),
         "graphs": (11, "GraphProto*"),
         "sparse_tensor": (22, "SparseTensorProto"),
         "sparse_tensors": (23, "SparseTensorProto*"),
     },
-    "TensorProto": {"name": (8, "bytes"), "data_location": (14, "int32")},
-    "SparseTensorProto": {"values": (1, "TensorProto"), "indices": (2, "TensorProto")},
+    "TensorProto": {
+        "dims": (1, "int64*"),
+        "data_type": (2, "int32"),
+        "int32_data": (5, "int32*"),
+        "int64_data": (7, "int64*"),
+        "name": (8, "bytes"),
+        "raw_data": (9, "bytes"),
+        "data_location": (14, "int32"),
+    },
+    "SparseTensorProto": {
+        "values": (1, "TensorProto"),
+        "indices": (2, "TensorProto"),
+        "dims": (3, "int64*"),
+    },
+    "ValueInfoProto": {"name": (1, "bytes"), "type": (2, "TypeProto")},
+    "TypeProto": {"tensor_type": (1, "Tensor")},
+    "Tensor": {"elem_type": (1, "int32"), "shape": (2, "TensorShapeProto")},
+    "TensorShapeProto": {"dim": (1, "Dimension*")},
+    "Dimension": {"dim_value": (1, "int64")},
 }
 """Message, field, its number and its kind; `*` is a repeated field. Attributes come as bytes."""
-DEEPEST: Final = 32
-"""Graphs within graphs; about as many as the readers of protobuf take."""
 SMALL: Final = 4_096
 """Bytes up to which an attribute is read as it is."""
 OTHERS: Final = 64
@@ -67,92 +84,6 @@ FLOAT: Final = 0x3D
 """The tag of one of an attribute's `floats`: field 7, four bytes."""
 INT: Final = 0x40
 """The tag of one of an attribute's `ints`: field 8, a varint."""
-
-
-class ModelRefused(Reject):
-    """An artifact that may not answer; the text says what it has and what is accepted."""
-
-
-def check(data: bytes) -> None:
-    """Raise `ModelRefused` for bytes that are not ONNX, read other files, or use operators that
-    are not ONNX's own.
-    """
-    seen = _Seen()
-    try:
-        seen.model(_MODEL.FromString(data))
-    except DecodeError as error:
-        raise ModelRefused(f"model: {len(data)} bytes are not ONNX ({error})") from error
-    strange = sorted(seen.domains - set(OPERATORS))
-    if strange:
-        raise ModelRefused(
-            f"model: uses operators of {', '.join(strange)}; accepted: those of ai.onnx, ai.onnx.ml"
-        )
-    if seen.outside:
-        raise ModelRefused(
-            f"model: tensor {seen.outside[0]!r} lies in another file; accepted: one file"
-        )
-
-
-class _Seen:
-    """What a walk over a model found: operator sets, and tensors in other files."""
-
-    def __init__(self) -> None:
-        self.domains: set[str] = set()
-        self.outside: list[str] = []
-        self._depth = 0
-
-    def model(self, model: Any) -> None:
-        """Everything: the graph, the functions, and what is for training only."""
-        self._opsets(model.opset_import)
-        self._graph(model.graph)
-        for training in model.training_info:
-            self._graph(training.initialization)
-            self._graph(training.algorithm)
-        for function in model.functions:
-            self._opsets(function.opset_import)
-            self._nodes(function.node)
-            self._attributes(function.attribute_proto)
-
-    def _opsets(self, opsets: Iterable[Any]) -> None:
-        self.domains.update(_text(opset.domain) for opset in opsets)
-
-    def _graph(self, graph: Any) -> None:
-        self._depth += 1
-        if self._depth > DEEPEST:
-            raise ModelRefused(
-                f"model: graphs lie over {DEEPEST} deep; accepted: {DEEPEST} at most"
-            )
-        self._tensors(graph.initializer)
-        self._tensors(_parts(graph.sparse_initializer))
-        self._nodes(graph.node)
-        self._depth -= 1
-
-    def _nodes(self, nodes: Iterable[Any]) -> None:
-        for node in nodes:
-            # onnxruntime knows further operator sets, imported by the model or not.
-            self.domains.add(_text(node.domain))
-            self._attributes(node.attribute)
-
-    def _attributes(self, attributes: Iterable[bytes]) -> None:
-        for raw in attributes:
-            attribute = _ATTRIBUTE.FromString(without_numbers(raw))
-            self._tensors((attribute.t, *attribute.tensors))
-            self._tensors(_parts((attribute.sparse_tensor, *attribute.sparse_tensors)))
-            inner = [attribute.g] if attribute.HasField("g") else []
-            for graph in (*inner, *attribute.graphs):
-                self._graph(graph)
-
-    def _tensors(self, tensors: Iterable[Any]) -> None:
-        self.outside += [_text(t.name) for t in tensors if t.data_location == EXTERNAL]
-
-
-def _parts(sparse: Iterable[Any]) -> Iterator[Any]:
-    for tensor in sparse:
-        yield from (tensor.values, tensor.indices)
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode(errors="replace")
 
 
 def without_numbers(attribute: bytes) -> bytes:
@@ -247,4 +178,5 @@ def _messages() -> tuple[Any, Any]:
     return model, attribute
 
 
-_MODEL, _ATTRIBUTE = _messages()
+MODEL, ATTRIBUTE = _messages()
+"""Their readers: `FromString`."""

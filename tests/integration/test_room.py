@@ -1,0 +1,279 @@
+"""A stream never loses what somebody has still to handle: it is trimmed, and else it refuses."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import httpx
+import pytest
+from nats.js import api
+
+from driftloop.bus.bus import Bus
+from driftloop.bus.messages import Delivered, Outgoing
+from driftloop.bus.provision import Layout
+from driftloop.bus.rights import PARTS
+from driftloop.bus.room import ABOVE, make_room
+from driftloop.bus.work import Work, ensure_consumer
+from driftloop.contracts import subjects
+from driftloop.contracts.errors import Overloaded
+from driftloop.contracts.headers import MSG_ID
+from driftloop.contracts.stats import JoinStats
+from driftloop.local.nats import NatsServer
+from tests.support.faults import Record
+from tests.support.flows import eventually, held, process, rain_row, rain_spec, register
+
+SMALL = Layout(log_gb=0.002)
+"""Room for 2 MiB: LABELS gets some 140 KB."""
+SIZE = 4_000
+
+
+def message(number: int, subject: str | None = None) -> Outgoing:
+    return Outgoing(
+        subject=subject or subjects.labels("rain"),
+        payload=bytes(SIZE),
+        headers={MSG_ID: f"m{number}"},
+    )
+
+
+@pytest.fixture
+async def small(nats_server: NatsServer) -> AsyncIterator[Bus]:
+    made = await Bus.open(nats_server.url, "test", layout=SMALL)
+    yield made
+    await made.close()
+
+
+async def fill(bus: Bus, subject: str | None = None) -> int:
+    """Publish until the stream refuses; how many it took."""
+    for number in range(10_000):
+        try:
+            await bus.publish([message(number, subject)])
+        except Overloaded:
+            return number
+    raise AssertionError("it never refuses")
+
+
+async def first(bus: Bus, stream: str) -> int:
+    return await bus.log.first_seq(stream)
+
+
+async def all_read(bus: Bus, stream: str, subject: str) -> list[api.ConsumerInfo]:
+    """Every durable consumer there is of a stream."""
+
+    async def nothing(_: object) -> tuple[()]:
+        return ()
+
+    names = [name for part in PARTS.values() for at, name in part.durables if at == stream]
+    for name in names:
+        work = Work(stream=stream, subjects=(subject,), durable=name, handler=nothing)
+        await ensure_consumer(bus.connection, work)
+    return [await bus.connection.js.consumer_info(stream, name) for name in names]
+
+
+async def handle(bus: Bus, stream: str, durable: str, messages: int) -> None:
+    """Acknowledge so many messages."""
+    pull = await bus.connection.js.pull_subscribe_bind(durable, stream)
+    for message in await pull.fetch(messages, timeout=5):
+        await message.ack_sync()
+    await pull.unsubscribe()
+
+
+async def joined(bus: Bus, labels_seq: int) -> None:
+    """What feedback says of how far it is, in the log."""
+    before = await bus.log.last_seq("STATS")
+    await bus.stat(
+        JoinStats(
+            about="rain",
+            outcomes_total=0,
+            waiting_predictions=0,
+            waiting_labels=0,
+            scored_seq=0,
+            labels_seq=labels_seq,
+            data_time=0,
+        )
+    )
+
+    async def there() -> bool:
+        return await bus.log.last_seq("STATS") > before
+
+    await eventually(there, "the measurement is in the log")
+
+
+@pytest.mark.parametrize("stream", [s for s in subjects.STREAMS if s.discard != "oldest"])
+async def test_a_full_stream_refuses_and_keeps_what_it_has(
+    small: Bus, stream: subjects.Stream
+) -> None:
+    config = (await small.connection.js.stream_info(stream.name)).config
+    assert config.discard == api.DiscardPolicy.NEW
+    subject = stream.subjects[0].replace("*", "rain").replace(">", "rain.x")
+    took = await fill(small, subject)
+    assert took > 1
+    assert (await small.log.filled(stream.name)).messages == took
+    assert await first(small, stream.name) == 1
+    assert stream.name in small.connection.problem()
+
+
+async def test_what_was_refused_is_taken_once_there_is_room_and_is_no_duplicate(
+    small: Bus,
+) -> None:
+    refused = await fill(small)
+    await small.connection.js.purge_stream("LABELS", seq=4)
+
+    acks = await small.publish([message(refused)])
+
+    assert [ack.duplicate for ack in acks] == [False]
+    assert small.connection.problem() == ""
+
+
+async def test_a_stream_of_before_begins_to_refuse(nats_server: NatsServer) -> None:
+    bus = await Bus.open(nats_server.url, "test", layout=SMALL)
+    js = bus.connection.js
+    config = (await js.stream_info("LABELS")).config
+    config.discard = api.DiscardPolicy.OLD
+    await js.update_stream(config)
+
+    other = await Bus.open(nats_server.url, "other", layout=SMALL)
+
+    assert (await js.stream_info("LABELS")).config.discard == api.DiscardPolicy.NEW
+    await other.close()
+    await bus.close()
+
+
+async def test_room_is_made_of_what_everybody_has_handled(small: Bus) -> None:
+    await register(small, rain_spec())
+    (telemetry,) = await all_read(small, "LABELS", "labels.*.received.*")
+    took = await fill(small)
+
+    assert await make_room(small, "LABELS") == 0, "nobody has handled any"
+    await handle(small, "LABELS", telemetry.name, 10)
+    assert await make_room(small, "LABELS") == 0, "feedback has not read any"
+    await joined(small, 5)
+    assert await make_room(small, "LABELS") == 5
+    await joined(small, took)
+    assert await make_room(small, "LABELS") == 5, "telemetry has handled 10"
+    assert await first(small, "LABELS") == 11
+    await handle(small, "LABELS", telemetry.name, took - 10)
+    assert await make_room(small, "LABELS") > 0
+    filled = await small.log.filled("LABELS")
+    assert 0 < filled.bytes < ABOVE * filled.room, "the newest stay"
+    assert await make_room(small, "LABELS") == 0, "there is room"
+
+
+async def test_who_follows_a_stream_is_waited_for(small: Bus) -> None:
+    await register(small, rain_spec())
+    (telemetry,) = await all_read(small, "LABELS", "labels.*.received.*")
+    took = await fill(small)
+    await handle(small, "LABELS", telemetry.name, took)
+    await joined(small, took)
+    slow = await small.connection.js.add_consumer(
+        "LABELS",
+        api.ConsumerConfig(
+            name="follow-drift-x",
+            deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=3,
+            ack_policy=api.AckPolicy.NONE,
+            mem_storage=True,
+            max_deliver=1,
+        ),
+    )
+
+    assert await make_room(small, "LABELS") == 2
+    await small.connection.js.delete_consumer("LABELS", slow.name)
+    assert await make_room(small, "LABELS") > 0
+
+
+async def test_a_consumer_that_has_never_run_is_waited_for(small: Bus) -> None:
+    took = await fill(small)
+    assert await make_room(small, "LABELS") == 0
+    await all_read(small, "LABELS", "labels.*.received.*")
+    await handle(small, "LABELS", "telemetry-labels", took)
+    assert await make_room(small, "LABELS") > 0
+
+
+async def test_rows_of_other_kinds_do_not_hold_a_consumer_up(small: Bus) -> None:
+    """The last message a consumer wants may lie far before the last one there is."""
+    subject = subjects.rows("rain", "quarantined")
+    took = await fill(small, subject)
+    for name in ("validation-rows", "validation-backlog", "inference-scored", "inference-backlog"):
+        state = "received" if name.startswith("validation") else "valid"
+
+        async def nothing(_: object) -> tuple[()]:
+            return ()
+
+        work = Work(stream="ROWS", subjects=(f"rows.*.{state}.0",), durable=name, handler=nothing)
+        await ensure_consumer(small.connection, work)
+    assert await make_room(small, "ROWS") == 0
+    work = Work(
+        stream="ROWS", subjects=("rows.*.quarantined.*",), durable="telemetry-rows", handler=nothing
+    )
+    await ensure_consumer(small.connection, work)
+    await handle(small, "ROWS", "telemetry-rows", took)
+    async with asyncio.timeout(5):
+        assert await make_room(small, "ROWS") > 0
+
+
+@pytest.mark.fault(19, "ROWS is filled with rows that are not checked yet")
+async def test_received_rows_leave_room_for_what_will_be_made_of_them(
+    nats_server: NatsServer, tmp_path: Path, record: Record
+) -> None:
+    """Else nothing could be checked, so that nothing could ever go."""
+    bus = await Bus.open(nats_server.url, "test", layout=Layout(log_gb=0.02))
+    await register(bus, rain_spec())
+    settings = {"DRIFTLOOP_NATS_LOG_GB": "0.02", "DRIFTLOOP_INGEST_LAG_SECONDS": "0.05"}
+    accepted = refused = 0
+    with process("validation", nats_server.url, tmp_path, **settings) as validation:
+        os.kill(validation.pid, signal.SIGSTOP)
+        with process("ingest", nats_server.url, tmp_path, **settings) as ingest:
+            url = f"{ingest.base}/v1/models/rain/rows"
+            async with httpx.AsyncClient(timeout=30) as http:
+                while not refused:
+                    rows = [rain_row(accepted + at) for at in range(500)]
+                    answer = await http.post(url, json=rows)
+                    assert answer.status_code in (202, 503), answer.text
+                    refused += answer.status_code == 503
+                    accepted += 500 * (answer.status_code == 202)
+        filled = await bus.log.filled("ROWS")
+        assert "ROWS are taken or due" in answer.text
+        assert filled.room / 8 < filled.bytes < filled.room / 2
+        os.kill(validation.pid, signal.SIGCONT)
+
+        async def checked() -> bool:
+            found = await held(bus, "ROWS", subjects.rows("rain", "valid", "*"))
+            return sum(int(message.batch().num_rows) for message in found) == accepted
+
+        await eventually(checked, f"all {accepted} rows are valid")
+    await bus.close()
+    record(rows=accepted, refused=refused, lost=0)
+
+
+async def test_who_is_told_that_a_stream_is_full_tries_again_and_is_not_ready_meanwhile(
+    small: Bus,
+) -> None:
+    """A group that finds no room is given back as it is, and done with once there is."""
+    refused = await fill(small, subjects.outcomes("rain"))
+    before = small.connection.stored.refused
+    source = subjects.labels("rain")
+
+    async def handle_all(messages: Sequence[Delivered]) -> list[Outgoing]:
+        return [message(10_000 + its.seq, subjects.outcomes("rain")) for its in messages]
+
+    work = Work(stream="LABELS", subjects=(source,), durable="test", handler=handle_all)
+    running_work = asyncio.create_task(small.work(work))
+    await small.publish([message(number) for number in range(4)])
+
+    async def unready() -> bool:
+        problem = small.connection.problem()
+        return small.connection.stored.refused > before and "OUTCOMES" in problem
+
+    await eventually(unready, "it was refused and is not ready")
+    await small.connection.js.purge_stream("OUTCOMES", seq=refused - 8)
+
+    async def done() -> bool:
+        return await small.log.lag("LABELS", "test") == 0
+
+    await eventually(done, "all are handled")
+    assert small.connection.problem() == ""
+    assert await small.log.last_seq("OUTCOMES") == refused + 4
+    small.stopping.set()
+    await running_work
