@@ -21,7 +21,7 @@ from driftloop.contracts import subjects
 from driftloop.local.nats import NatsServer
 from tests.support.crashes import Fault, Faulty
 from tests.support.faults import Record
-from tests.support.flows import Process, eventually, process, rain_row, rain_spec, register
+from tests.support.flows import Process, eventually, rain_row, rain_spec, register
 from tests.support.ledger import compared, in_log
 from tests.support.rig import until
 from tests.support.scored import scored_batch
@@ -60,9 +60,14 @@ async def test_without_a_broker_nothing_spins_and_everybody_says_so(
     settings = {"DRIFTLOOP_INFERENCE_GRPC_PORT": "-1"}
     with contextlib.ExitStack() as stack:
         services = {
-            name: stack.enter_context(process(name, nats_server.url, tmp_path, **settings))
+            name: Process(name, nats_server.url, tmp_path / f"{name}.log", settings)
             for name in SERVICES
         }
+        for one in services.values():
+            one.start()
+            stack.callback(one.stop)
+        for one in services.values():
+            await asyncio.to_thread(one.wait)
         async with httpx.AsyncClient(timeout=10.0) as http:
             rows = [rain_row(n) for n in range(100)]
             answer = await http.post(f"{services['ingest'].base}/v1/models/rain/rows", json=rows)

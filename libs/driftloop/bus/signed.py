@@ -30,9 +30,12 @@ def covered(subject: str) -> tuple[str, ...]:
 
 
 def statement(subject: str, headers: Mapping[str, str], payload: bytes) -> bytes:
-    """The bytes that are signed: subject, covered headers and payload."""
+    """The bytes that are signed: subject, covered headers and payload.
+
+    The first is in no text: a NATS server has whoever logs in sign a text that it chooses.
+    """
     lines = [subject, *(f"{name}:{headers.get(name, '')}" for name in covered(subject)), ""]
-    return "\n".join(lines).encode() + payload
+    return b"\xffmessage\n" + "\n".join(lines).encode() + payload
 
 
 def sign(

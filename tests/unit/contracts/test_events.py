@@ -8,6 +8,7 @@ from driftloop.contracts import codec, headers, subjects
 from driftloop.contracts.errors import Reject
 from driftloop.contracts.events import AnyEvent, Dataset, RunEvent, Window
 from driftloop.contracts.headers import Origin
+from driftloop.runtime.settings import SERVICES
 from tests.support.tiny_models import manifest
 
 _DATASET = Dataset(stream="OUTCOMES", first_seq=1, last_seq=9, rows=90, sha256="0" * 64)
@@ -60,7 +61,7 @@ def test_every_event_has_a_stream_and_names_its_owner(kind: type[AnyEvent]) -> N
         for s in subjects.STREAMS
         if fnmatch.fnmatch(subject, s.subjects[0].replace(">", "*"))
     ] == ["EVENTS"]
-    assert "Owner: " in (kind.__doc__ or "")
+    assert kind.owner in SERVICES
     assert kind.__struct_config__.tag == kind.kind
 
 

@@ -17,6 +17,7 @@ import msgspec
 
 from driftloop.artifacts import signing
 from driftloop.artifacts.store import Artifacts
+from driftloop.bus.bus import Bus
 from driftloop.bus.rights import ADMIN
 from driftloop.contracts.manifest import canonical
 from driftloop.contracts.names import digest
@@ -188,15 +189,14 @@ async def _fill(system: System, model: Fitted) -> str:
             model=MODEL, champion=1, promotion=promotion, next_version=2, versions={1: version}
         )
         await registry.models.write(MODEL, state, 0)
-        if not system.secure:
-            return ""
-        secret = new_secret()
-        token = Token(
-            name="bench",
-            id=secret.id,
-            sha256=secret.sha256,
-            scopes=("predict",),
-            models=(MODEL,),
-        )
-        await registry.tokens.write(token.name, token, 0)
-        return secret.text
+        return await _token(registry) if system.secure else ""
+
+
+async def _token(registry: Bus) -> str:
+    """A token that may ask for predictions; its secret."""
+    secret = new_secret()
+    token = Token(
+        name="bench", id=secret.id, sha256=secret.sha256, scopes=("predict",), models=(MODEL,)
+    )
+    await registry.tokens.write(token.name, token, 0)
+    return secret.text
