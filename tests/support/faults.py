@@ -90,7 +90,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if hasattr(config, "workerinput"):  # xdist: the options are those of the controller
+    if hasattr(config, "workerinput"):
+        config.option.seed, config.option.faults = config.workerinput["faults"]
         return
     option = config.option
     if option.seed is None:
@@ -98,6 +99,12 @@ def pytest_configure(config: pytest.Config) -> None:
     named = config.args_source is pytest.Config.ArgsSource.ARGS
     option.faults = option.faults or bool(option.fault) or named
     config.pluginmanager.register(_Report(config), "fault-report")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """What was decided here after the options were read holds for xdist's processes too."""
+    node.workerinput["faults"] = node.config.option.seed, node.config.option.faults
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -1,8 +1,8 @@
 """State in KV buckets: typed, cached for reading, written by compare-and-set.
 
 What is kept is dropped when the bucket's log says that it changed, so a look costs one request
-however many keys there are, and `Changes` gives its reader only what is new. Where there are keys,
-a value counts that the bucket's owner has signed; before another, the newest one that it signed.
+however many keys there are, and `bus.changes` gives its reader only what is new. Where there are
+keys, a value counts that the bucket's owner has signed; before another, the newest one it signed.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
@@ -23,7 +23,9 @@ from driftloop.bus.newest import newest
 from driftloop.bus.publish import WRONG_LAST_SEQUENCE, Conflict
 from driftloop.bus.retry import transient
 from driftloop.bus.signed import EXPECTED, forged, sign
-from driftloop.contracts.errors import Retry
+
+if TYPE_CHECKING:
+    from driftloop.bus.changes import Changes
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +34,6 @@ T = TypeVar("T")
 FRESH_SECONDS: Final = 3.0
 KEPT_BYTES: Final = 16 << 20
 """Encoded bytes of the values kept for reading; what was not asked for longest goes."""
-ALL_SECONDS: Final = 30.0
-"""How long reading a whole bucket may take."""
 STEPS: Final = 64
 """Changes read one by one; when there are more, all is looked at anew."""
 
@@ -142,16 +142,23 @@ class Bucket(Generic[T]):
         headers = {**headers, EXPECTED: str(revision)}
         if self._connection.identity is not None:
             headers = sign(self._connection.identity, subject, headers, payload)
+        where = f"{self._name}/{key}"
         try:
-            with transient(f"{self._name}/{key}"):
-                return int((await self._js.publish(subject, payload, headers=headers)).seq)
-        except APIError as error:
-            if error.err_code in WRONG_LAST_SEQUENCE:
-                what = f"{self._name}/{key} is no longer at revision {revision}"
-                raise Conflict(what, delay=0.05) from error
-            raise Retry(f"{self._name}/{key}: not written: {error.description}") from error
+            with transient(where):
+                return await self._publish(where, subject, payload, headers)
         finally:
             self.forget(key)
+
+    async def _publish(
+        self, where: str, subject: str, payload: bytes, headers: dict[str, str]
+    ) -> int:
+        try:
+            return int((await self._js.publish(subject, payload, headers=headers)).seq)
+        except APIError as error:
+            if error.err_code not in WRONG_LAST_SEQUENCE:
+                raise
+            what = f"{where} is no longer at revision {headers[EXPECTED]}"
+            raise Conflict(what, delay=0.05) from error
 
     async def keys(self) -> list[str]:
         """All keys, sorted, as they are now."""
@@ -169,6 +176,8 @@ class Bucket(Generic[T]):
 
     def changes(self) -> "Changes[T]":
         """A reader of all values, and of those that change from then on."""
+        from driftloop.bus.changes import Changes  # which reads buckets
+
         return Changes(self, self._decode)
 
     def _keep(self, key: str, entry: Entry[T], size: int) -> None:
@@ -236,62 +245,6 @@ class Bucket(Generic[T]):
     @property
     def _prefix(self) -> str:
         return f"$KV.{self._name}."
-
-
-class Changes(Generic[T]):
-    """What became of the values of a bucket; nothing is kept but revisions."""
-
-    def __init__(self, bucket: Bucket[T], decode: Callable[[bytes], T]) -> None:
-        self._bucket = bucket
-        self._decode = decode
-        self._revisions: dict[str, int] = {}
-        self._position = -1
-
-    async def next(self) -> dict[str, T | None]:
-        """The values that changed since the last call, None for those removed; at first all.
-
-        Raises `Retry` if the broker does not answer; then nothing is left out of the next call.
-        """
-        last = await self._bucket.last()
-        if self._position < 0 or not 0 <= last - self._position <= STEPS:
-            found = await self._all()
-        else:
-            found = {}
-            async for key, message in self._bucket.after(self._position, last):
-                if not self._bucket.forged(message):
-                    value = None if gone(message) else message.data or b""
-                    found[key] = value, int(message.seq or 0)
-        made = {key: self._value(value) for key, (value, _) in found.items()}
-        for key, (value, revision) in found.items():
-            if value is None:
-                self._revisions.pop(key, None)
-            else:
-                self._revisions[key] = revision
-        self._position = max([last, *(revision for _, revision in found.values())])
-        return made
-
-    def _value(self, data: bytes | None) -> T | None:
-        return None if data is None else self._decode(data)
-
-    async def _all(self) -> dict[str, tuple[bytes | None, int]]:
-        """What is there now and is not known at that revision, and what is there no more."""
-        there: dict[str, tuple[bytes | None, int]] = {}
-        try:
-            async with asyncio.timeout(ALL_SECONDS):
-                await self._read_all(there)
-        except TimeoutError as error:
-            what = f"{self._bucket.name}: not read within {ALL_SECONDS:g} s"
-            raise Retry(what) from error
-        new = {k: its for k, its in there.items() if self._revisions.get(k) != its[1]}
-        return new | {key: (None, 0) for key in self._revisions if key not in there}
-
-    async def _read_all(self, into: dict[str, tuple[bytes | None, int]]) -> None:
-        with transient(self._bucket.name):
-            for key, message in await self._bucket.newest():
-                if self._bucket.forged(message):
-                    into[key] = await self._bucket.newest_of(key)
-                elif not gone(message):
-                    into[key] = message.payload, message.seq
 
 
 def gone(message: RawStreamMsg | Delivered) -> bool:
