@@ -1,5 +1,6 @@
 """Fixtures of all tests: real servers, one a test, ended with it."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pytest
 from driftloop.bus.bus import Bus
 from driftloop.bus.provision import Layout
 from driftloop.local.nats import NatsServer
+
+# Else a process that is started while a gRPC client of the tests has threads may abort at its start.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 pytest_plugins = ("tests.support.faults",)
 
