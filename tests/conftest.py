@@ -10,7 +10,7 @@ from driftloop.bus.bus import Bus
 from driftloop.bus.provision import Layout
 from driftloop.local.nats import NatsServer
 
-# Else a process that is started while a gRPC client of the tests has threads may abort at its start.
+# Else a process that is started while a gRPC client of the tests has threads may abort.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 pytest_plugins = ("tests.support.faults",)
