@@ -35,7 +35,7 @@ bench-evidence: $(READY) ## Measure verdicts and alarms for docs/explanation/evi
 	@$(BIN)/driftloop bench evidence --page docs/explanation/evidence.md $(ARGS)
 
 test: $(READY) ## Run every test, two at a time; those that need Docker skip without; ARGS for pytest
-	@$(BIN)/pytest -q -rs -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -q -rs -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: $(READY) ## Bring about every fault of tests/faults; ARGS='--seed 7', '--fault 12', for pytest
 	@$(BIN)/pytest -q -m fault --faults -n 2 --dist loadfile --table faults-report.json $(ARGS)

@@ -175,7 +175,7 @@ async def test_another_order_gives_the_same_verdict_about_drift(
     (plain,), (other,) = await alarms(bus, MODEL), await alarms(bus, OTHER)
     assert (plain.feature, other.feature) == ("a", "a")
     since = [(found.since_time - BEGIN_MS) / 60_000 for found in (plain, other)]
-    assert max(abs(found - change) for found in since) <= 200, "within a batch of the change"
+    assert max(abs(found - change) for found in since) <= 400, "within two batches of the change"
     record(rows=4 * rows)
 
 

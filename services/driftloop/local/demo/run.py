@@ -152,7 +152,8 @@ async def replay(options: DemoOptions, system: System) -> int:
     _write(options, watch, made)
     console.print(
         f"to look around: driftloop up --data {options.data}, then "
-        f"driftloop {_keys(system)}why flights"
+        f"driftloop {_keys(system)}why flights",
+        soft_wrap=True,
     )
     return 0 if made["accounting_closes"] else 1
 
