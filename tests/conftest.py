@@ -1,5 +1,6 @@
 """Fixtures of all tests: real servers, one a test, ended with it."""
 
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,6 +15,12 @@ from driftloop.local.nats import NatsServer
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 pytest_plugins = ("tests.support.faults",)
+
+
+@pytest.fixture(autouse=True)
+def heard() -> None:
+    """What a test says in the log is heard, whoever of this process was made silent before."""
+    logging.getLogger("driftloop").setLevel(logging.NOTSET)
 
 
 @pytest.fixture
