@@ -6,7 +6,6 @@ import random
 import socket
 import ssl
 import struct
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from driftloop.runtime.http1 import Exchange, Handler, Head, Http1Server, Limits
 from driftloop.runtime.http1.connection import Connection
 from driftloop.runtime.http1.pool import Pool
 from driftloop.runtime.problems import explain
+from tests.support.certificates import certificate
 
 SECONDS = 10.0
 GET = b"GET %b HTTP/1.1\r\nHost: here\r\n%b\r\n"
@@ -964,17 +964,9 @@ def test_pages_of_allowed_origins_may_read_answers() -> None:
         assert (refused.status, refused.headers[allowed]) == (400, "https://a.example")
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """A self-signed certificate for localhost and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = str(folder / "cert.pem"), str(folder / "key.pem")
-    made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
-    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run(
-        [*made.split(), *name, "-keyout", key, "-out", cert], check=True, capture_output=True
-    )
-    return cert, key
+@pytest.fixture(scope="module", name="certificate")
+def made_certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    return certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])

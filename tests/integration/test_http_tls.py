@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import subprocess
 import time
 from pathlib import Path
 from typing import Final
@@ -12,22 +11,15 @@ import pytest
 
 from driftloop.bus.bus import Bus
 from driftloop.local.nats import NatsServer
+from tests.support.certificates import certificate
 from tests.support.flows import Process
 
 SECONDS: Final = 60.0
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = str(folder / "cert.pem"), str(folder / "key.pem")
-    made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
-    name = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run(
-        [*made.split(), *name, "-keyout", key, "-out", cert], check=True, capture_output=True
-    )
-    return cert, key
+@pytest.fixture(scope="module", name="certificate")
+def made_certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    return certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.mark.parametrize("service", ["ingest", "console", "telemetry", "inference"])

@@ -1,7 +1,6 @@
 """A broker with keys and TLS: who is given a key gets in at once, who loses it is put out."""
 
 import asyncio
-import subprocess
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from driftloop.bus.rights import OPERATOR
 from driftloop.client import Client, NotSent
 from driftloop.contracts.state import ModelState
 from driftloop.local.nats import binary, free_port
+from tests.support.certificates import certificate
 from tests.support.secured import Secured, broker, refusal
 
 __all__ = ["broker"]
@@ -74,20 +74,13 @@ async def test_state_that_the_registry_did_not_sign_is_not_believed(broker: Secu
         assert (await inference.models.read("m")).value is None
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
-    folder = tmp_path_factory.mktemp("certificate")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
-    name = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command = [*made.split(), *name, "-keyout", str(key), "-out", str(cert)]
-    subprocess.run(command, check=True, capture_output=True)
-    return cert, key
+@pytest.fixture(scope="module", name="certificate")
+def made_certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    return certificate(tmp_path_factory.mktemp("tls"))
 
 
 async def test_over_tls_with_the_right_authority_and_not_without(
-    tmp_path: Path, certificate: tuple[Path, Path]
+    tmp_path: Path, certificate: tuple[str, str]
 ) -> None:
     """As on servers: a configuration that includes the keys' own part."""
     cert, key = certificate
@@ -111,7 +104,7 @@ async def test_over_tls_with_the_right_authority_and_not_without(
         while "Server is ready" not in (tmp_path / "log").read_text():
             assert time.monotonic() < deadline
             await asyncio.sleep(0.02)
-        bus = await Bus.open(url, "cli", keys=str(keys), user=OPERATOR, ca=str(cert))
+        bus = await Bus.open(url, "cli", keys=str(keys), user=OPERATOR, ca=cert)
         assert bus.connection.nc._transport is not None
         await bus.close()
         assert await refusal(url, keys / "client.nk", cert) == ""
