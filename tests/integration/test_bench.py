@@ -263,7 +263,7 @@ async def test_the_grpc_client_counts_answers_and_refusals(
     with pytest.raises(RuntimeError, match="INVALID_ARGUMENT: two is refused"):
         await asyncio.to_thread(job.ask, "loadgrpc", msgspec.structs.replace(task, ask=3))
     counts = await asyncio.to_thread(job.run, "loadgrpc", task)
-    assert counts.errors > 8
+    assert counts.errors > 0
     # One body in four is refused; calls end in another order than they begin in.
     assert abs(counts.requests - 3 * counts.errors) <= 4 * task.in_flight
 

@@ -57,12 +57,18 @@ def _no_engine() -> str:
 
 
 @pytest.fixture(scope="module")
-def nats_url(engine: None) -> Iterator[str]:
-    """A NATS server in a container, with the configuration it is deployed with."""
+def nats_url(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A NATS server in a container, with the configuration it is deployed with but without users.
+
+    One connection does here what many services do; `test_deployed_nats.py` is about their rights.
+    """
+    keys = tmp_path_factory.mktemp("keys")
+    (keys / "authorization.conf").write_text("# no users\n")
     container = (
         DockerContainer(COMPOSE["nats"]["image"])
         .with_command(COMPOSE["nats"]["command"])
         .with_volume_mapping(DEPLOY / "nats" / "nats.conf", "/etc/nats/nats.conf")
+        .with_volume_mapping(keys, "/etc/nats/keys")
         .with_exposed_ports(4222)
         .waiting_for(LogMessageWaitStrategy("Server is ready").with_startup_timeout(START_SECONDS))
     )

@@ -18,6 +18,8 @@ from driftloop.contracts.names import check_model_name
 CLIENTS: Final = "clients.json"
 FILE: Final = "authorization.conf"
 ALL: Final = "*"
+SERVER: Final = "nats"
+"""The folder with what the server itself reads."""
 
 
 def prepare(folder: Path) -> str:
@@ -34,7 +36,24 @@ def prepare(folder: Path) -> str:
     made = msgspec.json.format(msgspec.json.encode({"users": users})).decode()
     text = f"authorization: {made}\n"
     identity.write(folder / FILE, text.encode())
+    if (folder / SERVER).exists():
+        apart(folder)
     return text
+
+
+def apart(folder: Path) -> None:
+    """Give each its own folder: who holds one has the key of one part, and not of the others.
+
+    `nats` is the server's, with `authorization.conf`; the other folders bear a user's name and hold
+    its key and the public keys of all. Copies follow when keys are made, added or removed.
+    """
+    users = [*USERS, *clients(folder)]
+    wanted = {SERVER: [FILE]} | {user: [f"{user}.nk", identity.PUBLIC] for user in users}
+    for name, files in wanted.items():
+        own = folder / name
+        own.mkdir(mode=0o700, exist_ok=True)
+        for file in files:
+            identity.write(own / file, (folder / file).read_bytes())
 
 
 def clients(folder: Path) -> dict[str, list[str]]:
@@ -51,7 +70,7 @@ def clients(folder: Path) -> dict[str, list[str]]:
 def admit(folder: Path, name: str, models: Sequence[str]) -> Path:
     """Give a caller a key of its own for some models (`*`: all); the file of the key."""
     check_model_name(name)  # it is a part of subjects as well
-    if name in USERS:
+    if name in (*USERS, SERVER):
         raise InvalidInput(f"name: {name!r} is a part of Driftloop; accepted: another name")
     for model in models:
         if model != ALL:
@@ -71,7 +90,8 @@ def expel(folder: Path, name: str) -> None:
         raise InvalidInput(f"name: {name!r} has no key of its own; accepted: {listed}")
     del known[name]
     _write(folder, known)
-    (folder / f"{name}.nk").unlink(missing_ok=True)
+    for place in (folder, folder / name):
+        (place / f"{name}.nk").unlink(missing_ok=True)
     prepare(folder)
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from functools import lru_cache
+from math import isfinite
 from typing import Any, Final
 
 import msgspec
@@ -63,8 +64,6 @@ def _odd(columns: Sequence[pa.Array]) -> Mask:
 
 
 def _json(row: dict[str, Any]) -> str:
-    text = orjson.dumps(row, default=str)
-    # orjson has no NaN and infinity, and writes null instead.
-    if text.count(b"null") != list(row.values()).count(None):
-        return json.dumps(row, default=str, ensure_ascii=False, separators=(",", ":"))
-    return text.decode()
+    if all(isfinite(value) for value in row.values() if isinstance(value, float)):
+        return orjson.dumps(row, default=str).decode()
+    return json.dumps(row, default=str, ensure_ascii=False, separators=(",", ":"))

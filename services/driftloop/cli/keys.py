@@ -19,11 +19,19 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the caller.")
 
 
 @commands.command()
-def make(folder: Folder = USUAL_KEYS) -> None:
+def make(
+    folder: Folder = USUAL_KEYS,
+    apart: Annotated[
+        bool,
+        typer.Option("--apart", help="Also a folder for each, to mount or to copy to its machine."),
+    ] = False,
+) -> None:
     """Make the keys that are missing, and authorization.conf for a NATS server to include."""
     from driftloop.bus import authorization
 
     authorization.prepare(folder)
+    if apart:
+        authorization.apart(folder)
     output.say(f"keys and {authorization.FILE} are in {folder}")
 
 

@@ -65,6 +65,11 @@ def test_a_number_reads_the_same_in_every_row(number: float) -> None:
     assert text == orjson.dumps({"x": number}).decode()
 
 
+def test_a_text_that_says_null_leaves_the_numbers_as_they_are() -> None:
+    (text,) = rows_as_json(pa.record_batch({"x": [1e15], "y": [2.0**-14], "z": ["null"]}))
+    assert text == '{"x":1000000000000000.0,"y":0.00006103515625,"z":"null"}'
+
+
 def test_a_row_has_a_bounded_length_and_many_columns_are_no_matter() -> None:
     (text,) = rows_as_json(pa.record_batch({"x": ["y" * 20_000]}))
     assert len(text) == MOST_ROW_TEXT
