@@ -11,7 +11,7 @@ READY := .venv/.stamp
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 CACHES := .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help setup demo bench bench-serve bench-data bench-evidence test faults soak fuzz check format lock docs dist clean
+.PHONY: help setup demo bench bench-serve bench-data bench-evidence bench-console screenshots test faults soak fuzz check format lock docs dist clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [ARGS='...']"
@@ -23,7 +23,7 @@ setup: $(READY) ## Build .venv from requirements.lock (the other targets do it w
 demo: $(READY) ## Watch the loop retrain and promote on real flights; ARGS for `driftloop demo`
 	@$(BIN)/driftloop demo $(ARGS)
 
-bench: bench-serve bench-data bench-evidence ## Every benchmark
+bench: bench-serve bench-data bench-evidence bench-console ## Every benchmark
 
 bench-serve: $(READY) ## Measure inference beside peers; ARGS for `driftloop bench serve`
 	@$(BIN)/driftloop bench serve $(ARGS)
@@ -34,11 +34,17 @@ bench-data: $(READY) ## Measure the data plane and write docs/explanation/perfor
 bench-evidence: $(READY) ## Measure verdicts and alarms for docs/explanation/evidence.md
 	@$(BIN)/driftloop bench evidence --page docs/explanation/evidence.md $(ARGS)
 
+bench-console: $(READY) ## 1,000 models and 1,000 events/s in a browser; ARGS='--seconds 30'
+	@$(BIN)/python -m tests.browser.bench $(ARGS)
+
+screenshots: $(READY) ## Every page of the console, light and dark, into docs/images/console
+	@$(BIN)/python -m tests.browser.screenshots $(ARGS)
+
 test: $(READY) ## Run every test, two at a time; those that need Docker skip without; ARGS for pytest
 	@$(BIN)/pytest -q -rs -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: $(READY) ## Bring about every fault of tests/faults; ARGS='--seed 7', '--fault 12', for pytest
-	@$(BIN)/pytest -q -m fault --faults -n 2 --dist loadfile --table faults-report.json $(ARGS)
+	@$(BIN)/pytest -q -m fault --faults -n 2 --dist loadfile --table=faults-report.json $(ARGS) tests
 	@$(BIN)/python -m tests.faults.table faults-report.json docs/explanation/guarantees.md
 
 soak: $(READY) ## An hour's worth of events with kill -9 every 10 s; ARGS='--minutes 10 --seed 3'

@@ -172,5 +172,5 @@ async def test_without_a_majority_nothing_is_acknowledged_and_all_goes_on_by_its
     record(rows=len(load.taken), seconds=seconds, refused=len(waits), **counts)
     assert counts == {"lost": 0, "doubled": 0}
     assert len(answered) <= 4, "what was under way; nothing else was acknowledged by one of three"
-    assert waits[-1] < 2 * PATIENCE + 1, "nobody waits for a log that does not answer"
+    assert waits[-1] < 5 * PATIENCE, "nobody waits for ever for a log that does not answer"
     assert waits[len(waits) // 2] < PATIENCE, "most are told at once"

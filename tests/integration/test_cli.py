@@ -77,6 +77,8 @@ async def test_status_is_0_when_all_is_ready_and_1_when_not(
     assert code == 1
     assert "replaying the log" in out
     assert err == "not ready: drift\n"
+    assert "Without drift: no alarm is raised" in out
+    assert "1 of 9 services not ready; no model needs a look" in out
 
 
 async def test_models_and_runs_are_told_to_people_and_scripts(

@@ -72,55 +72,147 @@ async def state(page: httpx.AsyncClient) -> Any:
     return (await page.get("/api/state")).json()
 
 
+async def messages(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, Any]]:
+    """The messages of a stream."""
+    kind = ""
+    async for line in lines:
+        if line.startswith("event: "):
+            kind = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            yield kind, msgspec.json.decode(line.removeprefix("data: "))
+
+
 async def test_the_state_holds_what_the_services_said(page: httpx.AsyncClient, bus: Bus) -> None:
     for n in range(3):
         counters = {"scored_rows__flights": 100.0 * n}
         await bus.stat(syn.service("inference", 1.0, 2.0 + n, **counters))
-        await bus.stat(syn.evidence("flights", 8, 100 + n))
+        await bus.stat(syn.score("flights", "loss", mean=0.17, rows=3_000 + 300 * n))
         await asyncio.sleep(0.02)
-    await bus.stat(syn.join("flights", 4_321))
+    await bus.stat(syn.score("flights", "temp", share=0.6))
     found = await until(
         lambda: state(page),
-        lambda s: s["models"] and s["models"][0]["joined"] and s["models"][0]["champion"],
+        lambda s: s["cards"] and s["cards"][0]["champion_since"] and s["cards"][0]["champion"],
     )
-    [card] = found["models"]
-    assert (card["name"], card["champion"], card["runs_started"]) == ("flights", 7, 1)
-    assert card["since"]
-    assert card["scored"] > 0
-    assert card["evidence"][0]["rows"] == 102
+    found = await until(lambda: state(page), lambda s: s["cards"][0]["drift_share"] > 0.5)
+    [card] = found["cards"]
+    assert (card["name"], card["champion"], card["task"]) == ("flights", 7, "classification")
+    assert card["champion_since"]
+    assert card["rate"] > 0
+    assert (card["loss"], card["loss_name"], card["loss_trend"]) == (0.17, "brier", [0.17] * 3)
+    assert (card["drift"], card["run"]["stage"]) == ("suspected", "shadowing")
+    assert card["trouble_text"] == "A shift is suspected: 60% of an alarm, most of it temp."
     services = {s["name"]: s["ready"] for s in found["services"]}
     assert services["inference"] is True
     assert services["trainer"] is False
 
 
-async def test_events_come_newest_first_and_by_model(page: httpx.AsyncClient, bus: Bus) -> None:
-    async def events() -> Any:
-        return (await page.get("/api/events", params={"model": "flights", "limit": 3})).json()
-
-    found = await until(events, lambda e: len(e) == 3)
-    assert [e["kind"] for e in found] == ["model.promoted", "shadow.concluded", "shadow.started"]
-    assert found[0]["text"].startswith("version 7 instead of version 6")
-    assert (await page.get("/api/events", params={"model": "churn"})).json() == []
-
-
-async def test_the_stream_pushes_states_and_events_as_they_come(
+async def test_a_model_is_told_with_its_shadow_and_what_may_be_ordered(
     page: httpx.AsyncClient, bus: Bus
 ) -> None:
-    seen: dict[str, Any] = {}
-    async with asyncio.timeout(DEADLINE), page.stream("GET", "/api/stream") as answer:
+    for n in range(3):
+        await bus.stat(syn.evidence("flights", 8, 100 + n))
+    await bus.stat(syn.join("flights", 4_321))
+
+    async def model() -> Any:
+        return (await page.get("/api/models/flights")).json()
+
+    found = await until(model, lambda m: m["labels"] and m["shadows"] and m["shadows"][0]["rows"])
+    assert (found["labels"]["joined"], found["labels"]["waiting_predictions"]) == (4_321, 1_204)
+    [shadow] = found["shadows"]
+    assert (shadow["version"], shadow["champion"], shadow["rows"]) == (8, 7, 102)
+    assert [point[0] for point in shadow["points"]] == [100, 101, 102]
+    assert [step["state"] for step in found["steps"]][:4] == ["done", "done", "done", "now"]
+    assert [v["version"] for v in found["versions"]] == [7, 6, 5, 4, 3, 2, 1]
+    assert found["features"] == [{"name": "temp", "type": "number", "monitored": True}]
+    assert found["commands"] == ["challenge", "promote", "pause", "silence", "spec"]
+    assert (await page.get("/api/models/nothing")).status_code == 404
+
+
+async def test_events_come_newest_first_and_by_model(page: httpx.AsyncClient, bus: Bus) -> None:
+    async def events(**wanted: Any) -> Any:
+        return (await page.get("/api/events", params=wanted)).json()
+
+    def three(answer: Any) -> bool:
+        return len(answer.get("events", ())) == 3
+
+    found = await until(lambda: events(model="flights", limit=3), three)
+    kinds = [e["kind"] for e in found["events"]]
+    assert kinds == ["model.promoted", "shadow.concluded", "shadow.started"]
+    assert found["events"][0]["text"].startswith("version 7 instead of version 6")
+    assert (found["source"], found["before"]) == ("memory", found["events"][-1]["seq"])
+    rest = await events(model="flights", before=found["before"])
+    assert rest["events"][0]["kind"] == "candidate.approved"
+    assert (len(rest["events"]), rest["before"]) == (5, 0)
+    assert (await events(model="churn"))["events"] == []
+    by_service = await events(service="trainer")
+    assert [e["kind"] for e in by_service["events"]] == ["candidate.trained", "training.started"]
+
+
+async def test_the_overview_has_the_worst_first_and_is_searched(
+    page: httpx.AsyncClient, bus: Bus
+) -> None:
+    for name in ("churn", "rain"):
+        spec = msgspec.structs.replace(SPEC, name=name)
+        await bus.specs.write(name, Registered(spec=spec, revision=1, by="test", at=0.0), 0)
+        await bus.models.write(name, syn.state(name, 3, None), 0)
+    await bus.emit(syn.alarm("rain"))
+
+    async def overview(**wanted: Any) -> Any:
+        return (await page.get("/api/overview", params=wanted)).json()
+
+    found = await until(overview, lambda o: o["troubled"] == 1 and o["well"] == 2)
+    assert [card["name"] for card in found["cards"]] == ["rain", "churn", "flights"]
+    assert found["cards"][0]["alarms"][0]["detector"] == "feature:temp"
+    found = await overview(limit=1, offset=1)
+    assert (found["total"], [card["name"] for card in found["cards"]]) == (3, ["churn"])
+    found = await overview(search="ChUr")
+    assert (found["total"], [card["name"] for card in found["cards"]]) == (1, ["churn"])
+
+
+async def test_a_page_is_told_all_at_first_and_then_what_changes(
+    page: httpx.AsyncClient, bus: Bus
+) -> None:
+    await until(lambda: state(page), lambda s: s["cards"] and s["cards"][0]["champion"])
+    async with (
+        asyncio.timeout(DEADLINE),
+        page.stream("GET", "/api/stream", params={"model": "flights"}) as answer,
+    ):
         assert answer.headers["content-type"].startswith("text/event-stream")
-        kind = ""
-        async for line in answer.aiter_lines():
-            if line.startswith("event: "):
-                kind = line.removeprefix("event: ")
-            elif line.startswith("data: "):
-                seen[kind] = msgspec.json.decode(line.removeprefix("data: "))
-                if len(seen) == 1:
-                    await bus.emit(syn.alarm("flights", 4_242))
-            if len(seen) == 2:
+        stream = messages(answer.aiter_lines())
+        first = [await anext(stream) for _ in range(4)]
+        assert [kind for kind, _ in first] == ["hello", "outages", "services", "cards"]
+        hello, cards = first[0][1], first[3][1]
+        assert (hello["user"], hello["models"], "operate" in hello["scopes"]) == ("", None, True)
+        assert [card["name"] for card in cards["cards"]] == ["flights"]
+        await bus.emit(syn.alarm("flights", 4_242))
+        await bus.stat(syn.evidence("flights", 8, 777))
+        seen: dict[str, Any] = {}
+        while not {"said", "evidence", "cards"} <= seen.keys():
+            kind, data = await anext(stream)
+            seen[kind] = data
+    assert [fact["kind"] for fact in seen["said"]] == ["drift.detected"]
+    assert seen["said"][0]["service"] == "drift"
+    assert seen["evidence"]["point"][0] == 777
+    assert (seen["cards"]["cards"][0]["drift"], seen["cards"]["gone"]) == ("alarm", [])
+
+
+async def test_a_page_that_asks_for_no_events_is_told_of_cards_alone(
+    page: httpx.AsyncClient, bus: Bus
+) -> None:
+    await until(lambda: state(page), lambda s: s["cards"] and s["cards"][0]["champion"])
+    seen = []
+    async with (
+        asyncio.timeout(DEADLINE),
+        page.stream("GET", "/api/stream", params={"events": "0"}) as answer,
+    ):
+        stream = messages(answer.aiter_lines())
+        async for kind, data in stream:
+            seen.append(kind)
+            if kind == "cards" and len([k for k in seen if k == "cards"]) == 1:
+                await bus.emit(syn.alarm("flights", 4_242))
+            elif kind == "cards" and data["cards"][0]["drift"] == "alarm":
                 break
-    assert seen["said"]["kind"] == "drift.detected"
-    assert {s["name"] for s in seen["state"]["services"]} >= {"ingest", "console"}
+    assert "said" not in seen
 
 
 async def test_an_order_reaches_the_registry_and_its_answer_comes_back(
@@ -141,7 +233,7 @@ async def test_an_order_reaches_the_registry_and_its_answer_comes_back(
     answer = await page.post("/api/models/flights/retrain", json=body)
     assert (answer.status_code, answer.json()["text"]) == (200, "run-1 began")
     assert (heard[0].by, heard[0].reason) == ("ana", "new season")
-    refused = await page.post("/api/models/flights/promote", json={"version": 9})
+    refused = await page.post("/api/models/flights/promote", json={"version": 9, "reason": "x"})
     assert refused.status_code == 422
     assert refused.headers["content-type"] == "application/problem+json"
     assert refused.json()["detail"].startswith("version: 9 is not a version of flights")
@@ -174,7 +266,7 @@ async def test_the_page_and_its_files_are_served(page: httpx.AsyncClient) -> Non
     front = await page.get("/")
     assert front.status_code == 200
     assert "default-src 'self'" in front.headers["content-security-policy"]
-    for name in ("console.js", "console.css", "icon.svg"):
+    for name in ("app.js", "parts/store.js", "css/tokens.css", "icon.svg"):
         assert (await page.get(f"/static/{name}")).status_code == 200
     assert (await page.get("/static/../http.py")).status_code == 404
 

@@ -376,7 +376,7 @@ async def test_labels_of_answered_rows_become_outcomes_of_the_version_that_answe
             return last is not None and rows_total(last) >= 22
 
         await eventually(joined, "22 outcomes")
-        duplicates = f"driftloop_feedback_duplicate_rows{{model={MODEL}}}"
+        duplicates = f"driftloop_feedback_duplicate_rows_total{{model={MODEL}}}"
 
         async def told() -> bool:
             return metrics.values().get(duplicates) == 3

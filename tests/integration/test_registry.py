@@ -13,12 +13,13 @@ from driftloop.bus.bus import Bus
 from driftloop.bus.messages import event_message
 from driftloop.contracts import events as e
 from driftloop.contracts import requests, subjects
-from driftloop.contracts.errors import InvalidInput, UnknownModel
+from driftloop.contracts.errors import InvalidInput, Outdated, UnknownModel
 from driftloop.contracts.headers import MSG_ID, Origin
 from driftloop.contracts.requests import Command, Done
 from driftloop.contracts.state import ModelState, Pending
 from driftloop.contracts.stats import JoinStats
 from driftloop.local.nats import NatsServer
+from driftloop.modelspec.check import parse
 from driftloop.registry.app import SERVICE
 from tests.support.flows import eventually, held, process, register, running
 from tests.support.loop import spec
@@ -236,6 +237,65 @@ async def test_operators_challengers_run_beside_each_other_and_the_first_that_is
     assert getattr(retired, "reason", "") == "version 3 took over since"
 
 
+async def test_a_pause_and_a_silence_are_kept_and_told_and_carried_out_once(
+    bus: Bus, nats_server: NatsServer
+) -> None:
+    await register(bus, spec())
+    keeper = Keeper()
+    keeper.hear(keeper.accumulated(100))
+    keeper.finish_first_run()
+    await bus.models.write(MODEL, keeper.state, 0)
+    async with running(SERVICE, nats_server.url):
+        done = await ask(bus, command="pause", reason="repair", request="one")
+        assert done.text == f"the loop of {MODEL} is paused"
+        again = await ask(bus, command="pause", reason="repair", request="one")
+        assert again.text == "this request was carried out before"
+        await ask(bus, command="silence", detector="a", seconds=60.0, reason="known")
+        await heard(bus, keeper.drift(DAY))
+        state = await state_of(bus)
+        assert state.run is None
+        assert state.paused is not None
+        assert (state.paused.by, state.paused.reason, state.paused.declined) == ("ann", "repair", 1)
+        assert [(its.detector, its.reason) for its in state.silences] == [("a", "known")]
+        assert "1 trigger was declined" in (await ask(bus, command="resume")).text
+        await heard(bus, keeper.drift(2 * DAY, 7_000))
+    assert (await state_of(bus)).run is not None
+    asked = [getattr(event, "command", "") for event in await said(bus, "operator.requested")]
+    assert asked == ["pause", "silence", "resume"]
+
+
+async def test_an_edit_of_a_spec_is_refused_if_another_came_first(
+    bus: Bus, nats_server: NatsServer
+) -> None:
+    first = spec()
+
+    async def edit(cooldown: str, revision: int | None, reason: str = "") -> Done:
+        edited = msgspec.structs.replace(
+            first, triggers=msgspec.structs.replace(first.triggers, cooldown=cooldown)
+        )
+        payload = msgspec.msgpack.encode(edited)
+        return await ask(bus, command="register", spec=payload, revision=revision, reason=reason)
+
+    async with running(SERVICE, nats_server.url):
+        assert (await edit("1d", 0)).revision == 1
+        assert (await edit("2d", 1, "fewer runs")).revision == 2
+        with pytest.raises(Outdated, match="revision: 1 is not the newest, which is 2 by ann"):
+            await edit("3d", 1)
+        with pytest.raises(Outdated, match="revision: 3 is not the newest"):
+            await edit("3d", 3)
+        both = await asyncio.gather(edit("4d", 2), edit("5d", 2), return_exceptions=True)
+        assert sorted(type(one).__name__ for one in both) == ["Done", "Outdated"]
+        assert (await edit("6d", None)).revision == 4
+    told = [
+        (getattr(x, "revision", 0), getattr(x, "reason", ""))
+        for x in await said(bus, "spec.registered")
+    ]
+    assert told == [(1, ""), (2, "fewer runs"), (3, ""), (4, "")]
+    kept = (await bus.specs.read(MODEL)).value
+    assert kept is not None
+    assert (kept.revision, kept.spec.triggers.cooldown) == (4, "6d")
+
+
 async def test_a_challenger_without_labels_retires_at_its_deadline(
     bus: Bus, nats_server: NatsServer
 ) -> None:
@@ -284,5 +344,9 @@ async def test_commands_are_answered_with_what_was_done_or_what_is_accepted(
         assert "version 1 is being trained" in done.text
         repeated = await ask(bus, command="retrain", reason="try", request="r1")
         assert repeated.text == "this request was carried out before"
-    assert [getattr(x, "revision", 0) for x in await said(bus, "spec.registered")] == [1, 2]
+    told = [x for x in await said(bus, "spec.registered") if isinstance(x, e.SpecRegistered)]
+    assert [(x.revision, parse(x.text)) for x in told] == [
+        (1, spec()),
+        (2, spec(description="of the harbour")),
+    ]
     assert len(await said(bus, "operator.requested")) == 1

@@ -46,13 +46,13 @@ def answers_to(matrix: Matrix) -> Matrix:
     return np.stack([matrix[:, 0], 1 - matrix[:, 0]], axis=1)
 
 
-def count(name: str, version: int, reason: str) -> float:
-    labels = {"model": "flights", "version": str(version), "reason": reason}
+def count(name: str, reason: str) -> float:
+    labels = {"model": "flights", "reason": reason}
     return REGISTRY.get_sample_value(f"driftloop_{name}_total", labels) or 0.0
 
 
-def ended(version: int, reason: str) -> float:
-    return count("shadow_processes_ended", version, reason)
+def ended(reason: str) -> float:
+    return count("shadow_processes_ended", reason)
 
 
 async def until(true: Callable[[], bool], what: str) -> None:
@@ -203,7 +203,7 @@ def test_the_process_imports_none_of_the_services_libraries() -> None:
 
 async def test_a_shadow_that_sleeps_is_late_then_asked_but_not_waited_for() -> None:
     async with shadowed("sleeps 1") as (shadow,):
-        late, busy = (count("shadow_dropped_rows", 5, why) for why in ("late", "busy"))
+        late, busy = (count("shadow_dropped_rows", why) for why in ("late", "busy"))
         for at in range(LATE_IN_A_ROW):
             assert await ask([shadow], numbered(at), limit=0.01) == [(5, None)]
             assert await ask([shadow], numbered(at)) == [(5, None)], "a busy one was waited for"
@@ -211,8 +211,8 @@ async def test_a_shadow_that_sleeps_is_late_then_asked_but_not_waited_for() -> N
         deadline = asyncio.get_running_loop().time() + FAR
         assert await ask([shadow], numbered(7)) == [(5, None)]
         assert asyncio.get_running_loop().time() < deadline, "a late shadow was waited for"
-        assert count("shadow_dropped_rows", 5, "late") - late == 3 * (LATE_IN_A_ROW + 1)
-        assert count("shadow_dropped_rows", 5, "busy") - busy == 3 * LATE_IN_A_ROW
+        assert count("shadow_dropped_rows", "late") - late == 3 * (LATE_IN_A_ROW + 1)
+        assert count("shadow_dropped_rows", "busy") - busy == 3 * LATE_IN_A_ROW
 
 
 async def test_a_late_shadow_is_waited_for_again_once_it_was_in_time(tmp_path: Path) -> None:
@@ -231,19 +231,19 @@ async def test_a_late_shadow_is_waited_for_again_once_it_was_in_time(tmp_path: P
 
 async def test_a_run_that_raises_costs_its_own_answers_only() -> None:
     async with shadowed("raises") as (shadow,):
-        failed, pid = count("shadow_dropped_rows", 5, "failed"), shadow.pid
+        failed, pid = count("shadow_dropped_rows", "failed"), shadow.pid
         assert await ask([shadow], numbered(-1)) == [(5, None)]
         await answers(shadow, numbered(4))
-        assert count("shadow_dropped_rows", 5, "failed") - failed == 3
+        assert count("shadow_dropped_rows", "failed") - failed == 3
         assert shadow.pid == pid
 
 
 @pytest.mark.parametrize(("word", "reason"), [("narrow", "shape"), ("nan", "not_finite")])
 async def test_answers_that_are_of_no_use_are_dropped(word: str, reason: str) -> None:
     async with shadowed(word) as (shadow,):
-        before = count("shadow_dropped_rows", 5, reason)
+        before = count("shadow_dropped_rows", reason)
         assert await ask([shadow], numbered(1)) == [(5, None)]
-        assert count("shadow_dropped_rows", 5, reason) - before == 3
+        assert count("shadow_dropped_rows", reason) - before == 3
 
 
 ENDS = [
@@ -260,12 +260,12 @@ async def test_a_process_that_dies_or_lies_is_counted_and_started_again(
     word: str, reason: str
 ) -> None:
     async with shadowed(word) as (shadow,):
-        before, pid = ended(5, reason), shadow.pid
-        down = count("shadow_dropped_rows", 5, "down")
+        before, pid = ended(reason), shadow.pid
+        down = count("shadow_dropped_rows", "down")
         assert await ask([shadow], numbered(-1)) == [(5, None)]
-        assert count("shadow_dropped_rows", 5, "down") - down == 3
+        assert count("shadow_dropped_rows", "down") - down == 3
         await until(lambda: shadow.state == "up", "it was not started again")
-        assert ended(5, reason) - before == 1
+        assert ended(reason) - before == 1
         assert shadow.pid != pid
         assert not psutil.pid_exists(pid)
         await answers(shadow, numbered(4))
@@ -275,22 +275,22 @@ async def test_a_process_that_dies_or_lies_is_counted_and_started_again(
 async def test_a_process_that_hangs_is_ended() -> None:
     limits = Limits(hopeless_pause=0.01, run_seconds=0.05, watch_seconds=0.02)
     async with shadowed("sleeps 60", limits=limits) as (shadow,):
-        before = ended(5, "hung")
+        before = ended("hung")
         assert await ask([shadow], numbered(1)) == [(5, None)]
         await until(lambda: shadow.state == "up", "it was not started again")
-        assert ended(5, "hung") - before == 1
+        assert ended("hung") - before == 1
 
 
 @pytest.mark.fault(26, "a shadow leaks memory")
 async def test_a_process_that_leaks_is_ended_at_its_limit_and_answers_again() -> None:
     limits = Limits(megabytes=150, hopeless_pause=0.01, watch_seconds=0.01)
     async with shadowed("leaks", limits=limits) as (shadow,):
-        before, pid = ended(5, "memory"), shadow.pid
+        before, pid = ended("memory"), shadow.pid
         for number in range(1_000):
             await ask([shadow], numbered(number))
-            if ended(5, "memory") > before:
+            if ended("memory") > before:
                 break
-        assert ended(5, "memory") - before == 1
+        assert ended("memory") - before == 1
         await until(lambda: shadow.state == "up", "it was not started again")
         assert shadow.pid != pid
         await answers(shadow, numbered(1))
@@ -298,15 +298,15 @@ async def test_a_process_that_leaks_is_ended_at_its_limit_and_answers_again() ->
 
 async def test_a_run_that_wants_all_memory_at_once_fails() -> None:
     async with shadowed("huge") as (shadow,):
-        before = count("shadow_dropped_rows", 5, "failed")
+        before = count("shadow_dropped_rows", "failed")
         assert await ask([shadow], numbered(-1)) == [(5, None)]
-        assert count("shadow_dropped_rows", 5, "failed") - before == 3
+        assert count("shadow_dropped_rows", "failed") - before == 3
         await answers(shadow, numbered(1))
 
 
 async def test_of_three_at_once_the_good_one_is_not_touched_by_the_others() -> None:
     async with shadowed("answers", "raises", "killed", first=11) as shadows:
-        crashed = ended(13, "crashed")
+        crashed = ended("crashed")
         for number in range(1, 31):
             matrix = numbered(-1 if number % 10 == 0 else 100 * number)
             (_, good), (_, raising), (_, dying) = await ask(shadows, matrix)
@@ -316,13 +316,13 @@ async def test_of_three_at_once_the_good_one_is_not_touched_by_the_others() -> N
             if dying is not None:
                 np.testing.assert_array_equal(dying, answers_to(matrix))
             await until(lambda: shadows[2].state == "up", "it was not started again")
-        assert ended(13, "crashed") - crashed == 3
+        assert ended("crashed") - crashed == 3
 
 
 async def test_a_model_that_is_refused_is_told_and_tried_again_later() -> None:
     shadow = Shadow(manifest(9, b""), b"no model", QUICK)
-    before = ended(9, "refused")
-    await until(lambda: ended(9, "refused") - before >= 2, "it was not refused twice")
+    before = ended("refused")
+    await until(lambda: ended("refused") - before >= 2, "it was not refused twice")
     assert await ask([shadow], numbered(1), limit=0.0) == [(9, None)]
     shadow.close()
     await shadow.ended()
@@ -330,8 +330,8 @@ async def test_a_model_that_is_refused_is_told_and_tried_again_later() -> None:
 
 async def test_a_command_that_cannot_be_started_costs_answers_only(tmp_path: Path) -> None:
     shadow = Shadow(manifest(9, b""), b"", QUICK, (str(tmp_path / "nothing"),))
-    before = ended(9, "failed")
-    await until(lambda: ended(9, "failed") - before >= 2, "it was not tried twice")
+    before = ended("failed")
+    await until(lambda: ended("failed") - before >= 2, "it was not tried twice")
     shadow.close()
     await shadow.ended()
 

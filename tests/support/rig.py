@@ -135,6 +135,7 @@ async def rig(
         base_port=0,
         nats_port=0,
         replicas=replicas or {},
+        hang_seconds=0.0,  # to stand still is one of the faults; who ends that has its own tests
         environment={
             "DRIFTLOOP_FEEDBACK_REPORT_SECONDS": "0.2",
             "DRIFTLOOP_INFERENCE_ACK_SECONDS": "3",

@@ -7,7 +7,7 @@ from driftloop.contracts import events as e
 from driftloop.contracts.facts import Fact, fact
 from driftloop.contracts.headers import Origin, headers
 from driftloop.contracts.state import ModelState, Run, Shadow, Version
-from driftloop.contracts.stats import Evidence, JoinStats, ServiceStats
+from driftloop.contracts.stats import DriftScore, Evidence, JoinStats, ServiceStats
 
 Said = tuple[e.AnyEvent, Origin]
 
@@ -259,6 +259,21 @@ def service(name: str, started: float, cpu: float, **counters: float) -> Service
 def _counter(name: str) -> str:
     what, _, model = name.partition("__")
     return f"driftloop_{what}_total{{model={model}}}" if model else f"driftloop_{what}_total"
+
+
+def score(
+    model: str, detector: str, *, share: float = 0.1, mean: float = 0.2, rows: int = 3_000
+) -> DriftScore:
+    """Where a detector stands."""
+    return DriftScore(
+        about=model,
+        detector=detector,
+        mean=mean,
+        rows=rows,
+        seq=1,
+        data_time=0,
+        evidence=share,
+    )
 
 
 def join(model: str, outcomes: int) -> JoinStats:

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
+from weakref import WeakSet
 
 import msgspec
 
@@ -29,6 +30,7 @@ from driftloop.contracts.names import check_model_name, new_id
 from driftloop.contracts.state import (
     MODELS_BUCKET,
     MONITORS_BUCKET,
+    NOTICES_BUCKET,
     SPECS_BUCKET,
     TOKENS_BUCKET,
     ModelState,
@@ -56,6 +58,9 @@ class Bus:
         self.monitors: Bucket[bytes] = Bucket(
             connection, MONITORS_BUCKET, bytes, bytes, owner="drift"
         )
+        self.notices: Bucket[bytes] = Bucket(
+            connection, NOTICES_BUCKET, bytes, bytes, owner="console"
+        )
         self.tokens: Bucket[tokens.Token] = Bucket(
             connection, TOKENS_BUCKET, msgspec.msgpack.encode, tokens.decode, owner="registry"
         )
@@ -63,6 +68,7 @@ class Bus:
         """Whether an error about an unknown model lists the known ones."""
         self.stopping = asyncio.Event()
         self._instance = new_id()[:8]
+        self._follows: WeakSet[Follow] = WeakSet()
         self._count = itertools.count()
 
     @classmethod
@@ -157,7 +163,16 @@ class Bus:
 
     def follow(self, stream: str, subjects: tuple[str, ...], start: int) -> Follow:
         """An ordered reader of a stream from a sequence on."""
-        return Follow(self.connection, stream, subjects, start)
+        made = Follow(self.connection, stream, subjects, start)
+        self._follows.add(made)
+        return made
+
+    def behind(self) -> dict[str, int]:
+        """Messages by stream that the reader that is furthest behind has not read yet."""
+        found: dict[str, int] = {}
+        for follow in list(self._follows):
+            found[follow.stream] = max(found.get(follow.stream, 0), follow.behind)
+        return found
 
     async def serve(
         self,

@@ -7,6 +7,7 @@ say before it is done. What it says is published before the event is acknowledge
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from faststream.nats.message import NatsMessage
 from nats.errors import Error as NatsError
 from nats.js import api
 
-from driftloop.bus import redeliver, retry
+from driftloop.bus import observed, redeliver, retry
 from driftloop.bus.connection import Connection
 from driftloop.bus.messages import Delivered, event_message
 from driftloop.bus.publish import publish_all
@@ -79,14 +80,18 @@ async def _handle(connection: Connection, handlers: Handlers, message: NatsMessa
     raw = message.raw_message
     about = delivered(raw.subject, raw.reply, raw.headers or {}, raw.data)
     alive = asyncio.create_task(_keep_alive(message))
+    began = time.perf_counter()
+    result: observed.Result = "handled"
     try:
         await _hear(connection, handlers, about)
     except Exception as error:
-        await _failed(connection, about, message, error)
+        result = await _failed(connection, about, message, error)
     else:
         await message.ack()
     finally:
         alive.cancel()
+    observed.LISTENER.answered(connection.service, result, 1)
+    observed.LISTENER.took(connection.service, time.perf_counter() - began)
 
 
 async def _hear(connection: Connection, handlers: Handlers, about: Delivered) -> None:
@@ -98,8 +103,15 @@ async def _hear(connection: Connection, handlers: Handlers, about: Delivered) ->
         what = f"{event.kind} of {event.model}"
         raise Reject(f"subject: {about.subject} has a {what}; accepted: on its own subject")
     handler = handlers.get(type(event))
-    if handler is not None:
+    if handler is None:
+        return
+    (about,), spans = observed.begun(connection.service, [about])
+    try:
         await _say(connection, about.origin(), handler(event, about.origin()))
+    except Exception as error:
+        observed.ended(spans, error)
+        raise
+    observed.ended(spans)
 
 
 async def _say(
@@ -128,7 +140,8 @@ async def _keep_alive(message: NatsMessage) -> None:
 
 async def _failed(
     connection: Connection, about: Delivered, message: NatsMessage, error: Exception
-) -> None:
+) -> observed.Result:
+    """Answer for an event that was not handled; what comes of it."""
     service = connection.service
     if isinstance(error, Retry):
         log.info("%s: %s again in %.1f s: %s", service, about.event_id, error.delay, error)
@@ -137,6 +150,8 @@ async def _failed(
         log.error("%s: dead letter %s: %s", service, about.event_id, error)
         await publish_all(connection, [dead_letter(service, about, f"{error}")])
         await message.reject()
+        return "dead"
     else:
         log.exception("%s: bug while handling %s", service, about.event_id, exc_info=error)
         await message.nack(delay=retry.backoff(about.attempt))
+    return "again"

@@ -30,9 +30,11 @@ class Follow:
         self, connection: Connection, stream: str, subjects: tuple[str, ...], start: int
     ) -> None:
         self._connection = connection
-        self._stream = stream
         self._subjects = subjects
+        self.stream = stream
         self.next_seq = max(1, start)
+        self.behind = 0
+        """Messages after the last one that was read, as of then."""
         self._consumer = ""
         self._delivered = 0
         self._pull: Pull | None = None
@@ -49,7 +51,7 @@ class Follow:
             assert self._pull is not None
             group = await self._pull.next(most, timeout)
         except (NatsError, OSError) as error:
-            log.warning("follow %s: %s", self._stream, error)
+            log.warning("follow %s: %s", self.stream, error)
             await self._drop()
             await asyncio.sleep(0.5)
             return []
@@ -61,8 +63,12 @@ class Follow:
             self._delivered += 1
             made.append(message.delivered())
             self.next_seq = made[-1].seq + 1
-        if not group and await self._gone():
+        if group:
+            self.behind = group[-1].pending
+        elif await self._gone():
             await self._drop()
+        elif self._pull is not None and not self._pull.silent():
+            self.behind = 0
         return made
 
     async def groups(self, stopping: asyncio.Event) -> AsyncIterator[list[Delivered]]:
@@ -79,7 +85,7 @@ class Follow:
         await self._drop()
         with contextlib.suppress(NatsError, OSError):
             if consumer:
-                await self._connection.js.delete_consumer(self._stream, consumer)
+                await self._connection.js.delete_consumer(self.stream, consumer)
 
     async def _open(self) -> None:
         await self._drop()
@@ -94,9 +100,9 @@ class Follow:
             num_replicas=1,
             max_deliver=1,
         )
-        info = await self._connection.js.add_consumer(self._stream, config)
+        info = await self._connection.js.add_consumer(self.stream, config)
         self._consumer = info.name
-        self._pull = Pull(self._connection, self._stream, info.name, 256)
+        self._pull = Pull(self._connection, self.stream, info.name, 256)
         await self._pull.open()
 
     async def _drop(self) -> None:
@@ -109,9 +115,9 @@ class Follow:
         if not self._consumer or self._pull is None or not self._pull.silent():
             return False
         try:
-            await self._connection.js.consumer_info(self._stream, self._consumer)
+            await self._connection.js.consumer_info(self.stream, self._consumer)
         except NotFoundError:
             return True
         except (NatsError, OSError) as error:  # the broker is away: a later look finds out
-            log.warning("follow %s: %s", self._stream, error)
+            log.warning("follow %s: %s", self.stream, error)
         return False

@@ -6,11 +6,13 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from nats.js import JetStreamContext
+from nats.js.api import ConsumerInfo
 from nats.js.errors import NotFoundError
 
 from driftloop.bus.connection import Connection
 from driftloop.bus.follow import Follow
 from driftloop.bus.messages import Delivered
+from driftloop.bus.newest import newest
 from driftloop.bus.retry import transient
 from driftloop.contracts import headers
 from driftloop.contracts.errors import Retry
@@ -26,6 +28,18 @@ class Reached(NamedTuple):
     delivered: int = 0
     acknowledged: int = 0
     behind: int = 0
+
+
+class Consumer(NamedTuple):
+    """A consumer of a stream: messages not yet given out, given out and not acknowledged, of these
+    given out again; and the sequence of the newest one given out.
+    """
+
+    name: str
+    pending: int
+    unacknowledged: int
+    redelivered: int
+    delivered: int
 
 
 class Filled(NamedTuple):
@@ -107,6 +121,19 @@ class Log:
         behind = int((info.num_pending or 0) + (info.num_ack_pending or 0))
         return Reached(delivered, acknowledged, behind)
 
+    async def consumers(self, stream: str) -> list[Consumer]:
+        """All consumers of a stream, those of followers too; for who may list them."""
+        found: list[Consumer] = []
+        with transient(stream):
+            while page := await self._js.consumers_info(stream, offset=len(found)):
+                found += [_consumer(info) for info in page]
+        return found
+
+    async def newest(self, stream: str, subjects: str) -> list[Delivered]:
+        """The newest message of each subject under `subjects`, oldest first."""
+        with transient(stream):
+            return await newest(self._connection, stream, subjects)
+
     async def with_total(self, stream: str, subject: str, total: int) -> Delivered | None:
         """The first message of a subject whose running total of rows (`dl-total`) is above `total`.
 
@@ -162,6 +189,16 @@ class Log:
             seq=int(found.seq or 0),
             time=found.time.timestamp() if found.time else 0.0,
         )
+
+
+def _consumer(info: ConsumerInfo) -> Consumer:
+    return Consumer(
+        name=info.name,
+        pending=int(info.num_pending or 0),
+        unacknowledged=int(info.num_ack_pending or 0),
+        redelivered=int(info.num_redelivered or 0),
+        delivered=int(info.delivered.stream_seq or 0) if info.delivered is not None else 0,
+    )
 
 
 def rows_total(message: Delivered) -> int:

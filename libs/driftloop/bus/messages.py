@@ -24,6 +24,8 @@ class Delivered(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 1
     time: float = 0.0
     """When the broker stored it (seconds since 1970): the clock of the log."""
+    trace: str = ""
+    """Trace context of the span in which it is handled; empty: none, and its own is passed on."""
 
     @property
     def model(self) -> str:
@@ -53,7 +55,7 @@ class Delivered(msgspec.Struct, frozen=True, kw_only=True):
         return Origin(
             correlation=self.headers.get(headers.CORRELATION, ""),
             causation=self.event_id,
-            traceparent=self.headers.get("traceparent", ""),
+            traceparent=self.trace or self.headers.get("traceparent", ""),
         )
 
 

@@ -12,6 +12,7 @@ from driftloop.bus import lease
 from driftloop.contracts.state import (
     MODELS_BUCKET,
     MONITORS_BUCKET,
+    NOTICES_BUCKET,
     SPECS_BUCKET,
     TOKENS_BUCKET,
 )
@@ -36,7 +37,13 @@ async def provision(js: JetStreamContext, layout: Layout) -> None:
     share = layout.log_gb * 2**30 / sum(stream.max_bytes for stream in STREAMS)
     for stream in STREAMS:
         await _stream(js, stream, replicas, int(stream.max_bytes * share))
-    kept = {MODELS_BUCKET: 16, SPECS_BUCKET: 16, MONITORS_BUCKET: 1, TOKENS_BUCKET: 16}
+    kept = {
+        MODELS_BUCKET: 16,
+        SPECS_BUCKET: 16,
+        MONITORS_BUCKET: 1,
+        TOKENS_BUCKET: 16,
+        NOTICES_BUCKET: 1,
+    }
     for bucket, history in kept.items():
         await _once(
             js.create_key_value(

@@ -43,6 +43,11 @@ class Pulled(NamedTuple):
         """How many messages the consumer has delivered with this one."""
         return int(_place(self.reply)[4])
 
+    @property
+    def pending(self) -> int:
+        """How many messages the consumer had not given out when it gave out this one."""
+        return int(_place(self.reply)[6])
+
 
 def delivered(subject: str, reply: str, headers: Mapping[str, str], payload: bytes) -> Delivered:
     """A message of a consumer as handlers see it; `reply` is where it would be acknowledged."""

@@ -11,8 +11,14 @@ from typing import Final
 import msgspec
 
 from driftloop.contracts.codec import EVENT_TYPES, STAT_TYPES
-from driftloop.contracts.requests import QUERY_SQL
-from driftloop.contracts.state import MODELS_BUCKET, MONITORS_BUCKET, SPECS_BUCKET, TOKENS_BUCKET
+from driftloop.contracts.requests import OPERATE_DEAD, QUERY_SQL
+from driftloop.contracts.state import (
+    MODELS_BUCKET,
+    MONITORS_BUCKET,
+    NOTICES_BUCKET,
+    SPECS_BUCKET,
+    TOKENS_BUCKET,
+)
 from driftloop.contracts.subjects import STREAMS
 
 ADMIN: Final = "admin"
@@ -27,6 +33,7 @@ SPECS: Final = f"KV_{SPECS_BUCKET}"
 MODELS: Final = f"KV_{MODELS_BUCKET}"
 MONITORS: Final = f"KV_{MONITORS_BUCKET}"
 TOKENS: Final = f"KV_{TOKENS_BUCKET}"
+NOTICES: Final = f"KV_{NOTICES_BUCKET}"
 OWNERS: Final = "KV_OWNERS"
 ARTIFACTS: Final = "OBJ_ARTIFACTS"
 SHARED: Final = (SPECS, TOKENS)
@@ -41,13 +48,14 @@ ANSWER_SECONDS: Final = 120
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """The part of one user: what it writes beside its events, hears, asks, answers and reads.
 
-    `durables` are its shared consumers by stream, `reads` the streams it may look into, `trims`
-    those whose oldest messages it removes.
+    `durables` are its shared consumers by stream, `reads` the streams it may look into, `lists`
+    those whose consumers it may see, `trims` those whose oldest messages it removes.
     """
 
     says: tuple[str, ...] = ()
     durables: tuple[tuple[str, str], ...] = ()
     reads: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
     trims: tuple[str, ...] = ()
     hears: tuple[str, ...] = ()
     asks: tuple[str, ...] = ()
@@ -133,8 +141,10 @@ PARTS: Final[dict[str, Part]] = {
         answers=(QUERY_SQL,),
     ),
     "console": Part(
-        reads=(*SHARED, *LOGS, MODELS),
-        asks=(COMMAND, QUERY_SQL),
+        says=(f"$KV.{OWNERS.removeprefix('KV_')}.console.>", f"$KV.{NOTICES_BUCKET}.>"),
+        reads=(*SHARED, *LOGS, MODELS, OWNERS, NOTICES),
+        lists=LOGS,
+        asks=(COMMAND, QUERY_SQL, OPERATE_DEAD, *INGEST),  # rows of quarantine are sent again
     ),
     OPERATOR: Part(
         reads=(*SHARED, *LOGS, MODELS, ARTIFACTS),
@@ -208,6 +218,7 @@ def _drives(part: Part) -> Iterator[str]:
         yield f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*"
     if ARTIFACTS in part.reads:  # the object store's client makes consumers without a name
         yield from (f"$JS.API.CONSUMER.CREATE.{ARTIFACTS}", f"$JS.FC.{ARTIFACTS}.>")
+    yield from (f"$JS.API.CONSUMER.LIST.{stream}" for stream in part.lists)
     for stream in part.trims:
         yield f"$JS.API.STREAM.PURGE.{stream}"
         yield f"$JS.API.CONSUMER.LIST.{stream}"

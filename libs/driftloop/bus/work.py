@@ -9,6 +9,7 @@ letter.
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -18,7 +19,7 @@ import msgspec
 from nats.errors import Error as NatsError
 from nats.js import api
 
-from driftloop.bus import redeliver, retry
+from driftloop.bus import observed, redeliver, retry
 from driftloop.bus.connection import Connection
 from driftloop.bus.messages import Delivered, Outgoing
 from driftloop.bus.precedence import Precedence
@@ -31,6 +32,12 @@ log = logging.getLogger(__name__)
 
 PIECE_BYTES: Final = 1 << 20
 """Of what does not go first so much is handled at once, or one message."""
+
+_RESULTS: Final[dict[bytes, observed.Result]] = {
+    b"+ACK": "handled",
+    b"-NAK": "again",
+    b"+TER": "dead",
+}
 
 Handler = Callable[[Sequence[Delivered]], Awaitable[Sequence[Outgoing]]]
 
@@ -164,16 +171,22 @@ class _Groups:
                 await self._tasks.popleft()
 
     async def _group(self, group: list[Pulled], before: asyncio.Task[None] | None) -> None:
+        began = time.perf_counter()
         said: Sequence[Outgoing] | Exception
         async with self._turns:
-            messages = [message.delivered() for message in group]
+            delivered = [message.delivered() for message in group]
+            messages, spans = observed.begun(self._work.durable, delivered)
             try:
                 said = await self._work.handler(messages)
             except Exception as error:
                 said = error
-        if before is not None:
-            await before  # what it said is in the log before anything of this group is
-        await _say(self._connection, self._work, group, messages, said)
+        try:
+            if before is not None:
+                await before  # what it said is in the log before anything of this group is
+            await _say(self._connection, self._work, group, messages, said)
+        finally:
+            observed.ended(spans, said if isinstance(said, Exception) else None)
+        observed.LISTENER.took(self._work.durable, time.perf_counter() - began)
 
 
 async def _give_back(connection: Connection, pull: Pull | None) -> None:
@@ -181,6 +194,13 @@ async def _give_back(connection: Connection, pull: Pull | None) -> None:
     if pull is not None:
         with contextlib.suppress(NatsError):
             await _answer(connection, await pull.close(), b"-NAK")
+
+
+async def _settle(
+    connection: Connection, work: Work, messages: Sequence[Pulled], word: bytes
+) -> None:
+    await _answer(connection, messages, word)
+    observed.LISTENER.answered(work.durable, _RESULTS[word[:4]], len(messages))
 
 
 async def _answer(connection: Connection, messages: Sequence[Pulled], word: bytes) -> None:
@@ -202,7 +222,7 @@ async def _say(
         await publish_all(connection, said)
     except Overloaded as full:  # no half of the group has more room than all of it
         log.info("%s: %d messages again in %.1f s: %s", work.durable, len(group), full.delay, full)
-        await _answer(connection, group, _again(full.delay))
+        await _settle(connection, work, group, _again(full.delay))
         return
     except Exception as error:
         if len(group) == 1:
@@ -216,7 +236,7 @@ async def _say(
                 again = wrong
             await _say(connection, work, group[half], messages[half], again)
         return
-    await _answer(connection, group, b"+ACK")
+    await _settle(connection, work, group, b"+ACK")
 
 
 async def _failed(
@@ -226,16 +246,16 @@ async def _failed(
         raise error
     if isinstance(error, Retry):
         log.info("%s: %s again in %.1f s: %s", work.durable, about.position, error.delay, error)
-        await _answer(connection, [message], _again(error.delay))
+        await _settle(connection, work, [message], _again(error.delay))
     elif isinstance(error, Reject) or retry.given_up(about.attempt):
         log.warning("%s: dead letter %s: %s", work.durable, about.position, error)
         try:
             await publish_all(connection, [dead_letter(work.durable, about, f"{error}")])
         except Retry as full:  # it stays in the log until there is room for it
             log.warning("%s: no dead letter %s: %s", work.durable, about.position, full)
-            await _answer(connection, [message], _again(full.delay))
+            await _settle(connection, work, [message], _again(full.delay))
         else:
-            await _answer(connection, [message], b"+TERM")
+            await _settle(connection, work, [message], b"+TERM")
     else:
         log.exception(
             "%s: bug while handling %s (%s)",
@@ -244,7 +264,7 @@ async def _failed(
             about.event_id,
             exc_info=error,
         )
-        await _answer(connection, [message], _again(retry.backoff(about.attempt)))
+        await _settle(connection, work, [message], _again(retry.backoff(about.attempt)))
 
 
 def _again(seconds: float) -> bytes:

@@ -39,6 +39,8 @@ QUARANTINED: Final = pa.schema(
 UNMATCHED: Final = pa.schema(
     [EVENT_ID, pa.field("label", pa.string()), pa.field("reason", pa.string())]
 )
+ROW_QUARANTINED: Final = "its row was quarantined"
+"""The reason of a label that was given up because its row was."""
 
 
 _MARK: Final = b"\xff\xff\xff\xff"

@@ -29,6 +29,10 @@ class InvalidInput(Reject):
     """Input that breaks the contract; the text names the field, the value and what is accepted."""
 
 
+class Outdated(Reject):
+    """Another change came first: the caller is to look at it before asking again."""
+
+
 class Overloaded(Retry):
     """A bound is reached: the caller is to slow down and try again."""
 

@@ -22,25 +22,15 @@ from driftloop.contracts.manifest import Dataset as Dataset
 from driftloop.contracts.manifest import Gate as Gate
 from driftloop.contracts.manifest import Manifest as Manifest
 from driftloop.contracts.manifest import Window as Window
+from driftloop.contracts.operators import Asked as Asked
+from driftloop.contracts.operators import OperatorRequested as OperatorRequested
+from driftloop.contracts.operators import SpecRegistered as SpecRegistered
 
 Trigger = Literal["bootstrap", "drift", "degraded", "schedule", "new_data", "operator"]
 Verdict = Literal["promoted", "rejected", "rolled_back", "failed", "superseded"]
 Role = Literal["challenger", "probation"]
 LiveVerdict = Literal["better", "worse", "undecided"]
 Rule = Literal["superiority", "non_inferiority"]
-
-
-class SpecRegistered(Event, frozen=True, kw_only=True, tag="spec.registered"):
-    """A spec was accepted."""
-
-    kind: ClassVar[str] = "spec.registered"
-    owner: ClassVar[str] = "registry"
-    revision: int
-    by: str
-
-    def key(self) -> str:
-        """One a revision."""
-        return str(self.revision)
 
 
 class DataAccumulated(Event, frozen=True, kw_only=True, tag="data.accumulated"):
@@ -66,22 +56,6 @@ class ScheduleDue(Event, frozen=True, kw_only=True, tag="schedule.due"):
     def key(self) -> str:
         """One a number."""
         return str(self.number)
-
-
-class OperatorRequested(Event, frozen=True, kw_only=True, tag="operator.requested"):
-    """A person asked for something. The registry writes down who and why."""
-
-    kind: ClassVar[str] = "operator.requested"
-    owner: ClassVar[str] = "registry"
-    command: Literal["retrain", "promote", "rollback", "challenge", "approve", "deny"]
-    version: int
-    by: str
-    reason: str
-    request: str
-
-    def key(self) -> str:
-        """One a request."""
-        return self.request
 
 
 class TriggerDeclined(Event, frozen=True, kw_only=True, tag="trigger.declined"):

@@ -12,7 +12,10 @@ from driftloop.contracts.alarms import Loss
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
-    """What was said and when, in which run (`correlation`), after which event (`causation`)."""
+    """What was said and when, in which run (`correlation`), after which event (`causation`).
+
+    `service` is who says events of this kind.
+    """
 
     seq: int
     id: str
@@ -23,6 +26,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     causation: str
     text: str
     event: e.AnyEvent
+    service: str = ""
 
 
 def fact(seq: int, said: Mapping[str, str], event: e.AnyEvent) -> Fact:
@@ -37,6 +41,7 @@ def fact(seq: int, said: Mapping[str, str], event: e.AnyEvent) -> Fact:
         causation=said.get(headers.CAUSATION, ""),
         text=line(event),
         event=event,
+        service=event.owner,
     )
 
 
@@ -122,6 +127,9 @@ def _rule(event: e.ShadowStarted) -> str:
 
 def _operator(event: e.OperatorRequested) -> str:
     version = f" version {event.version}" if event.version else ""
+    if event.command == "silence":
+        until = f"until {clock(int(event.until * 1_000))}" if event.until else "no longer"
+        version = f" {event.detector or 'all alarms'} {until}"
     return f"{event.command}{version} by {event.by}{f': {event.reason}' if event.reason else ''}"
 
 
@@ -160,7 +168,9 @@ def _letter(event: e.LetterReplayed | e.LetterDropped) -> str:
 
 
 _LINES: Final[dict[type, Callable[[Any], str]]] = {
-    e.SpecRegistered: lambda x: f"revision {x.revision} by {x.by}",
+    e.SpecRegistered: lambda x: (
+        f"revision {x.revision} by {x.by}{f': {x.reason}' if x.reason else ''}"
+    ),
     e.DataAccumulated: lambda x: f"{x.rows:,} labelled rows, OUTCOMES {x.outcomes_seq}",
     e.DriftDetected: _drift,
     e.PerformanceDegraded: lambda x: _alarm(x, f"{x.loss} loss of version {x.version}:"),

@@ -1,5 +1,6 @@
 """Headers on every message: CloudEvents 1.0 binary mode, trace, de-duplication, causation."""
 
+import re
 import secrets
 from datetime import UTC, datetime
 from typing import Final
@@ -29,17 +30,23 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     traceparent: str = ""
 
 
+_TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_SAMPLED: Final = frozenset("13579bdf")
+
+
 def new_traceparent() -> str:
-    """A fresh W3C trace context (https://www.w3.org/TR/trace-context/), sampled."""
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    """A fresh W3C trace context (https://www.w3.org/TR/trace-context/) that nobody records."""
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
 
 
-def child_traceparent(parent: str) -> str:
-    """A new span in the trace of `parent`; a new trace where there is none."""
-    parts = parent.split("-")
-    if len(parts) != 4:
-        return new_traceparent()
-    return f"00-{parts[1]}-{secrets.token_hex(8)}-{parts[3]}"
+def is_traceparent(text: str) -> bool:
+    """Whether a text is a trace context of version 00."""
+    return _TRACEPARENT.fullmatch(text) is not None
+
+
+def is_sampled(traceparent: str) -> bool:
+    """Whether the spans of a trace context are recorded; it is not looked at any closer."""
+    return traceparent[-1:] in _SAMPLED
 
 
 def headers(
@@ -51,8 +58,13 @@ def headers(
     content_type: str,
     origin: Origin | None = None,
 ) -> dict[str, str]:
-    """Headers of one message; `msg_id` is its CloudEvents id and its de-duplication id."""
+    """Headers of one message; `msg_id` is its CloudEvents id and its de-duplication id.
+
+    The trace context is that of the origin: the span in which the message was made. Without one it
+    is fresh.
+    """
     origin = origin or Origin()
+    traced = is_traceparent(origin.traceparent)
     made = {
         "ce-specversion": "1.0",
         "ce-id": msg_id,
@@ -61,7 +73,7 @@ def headers(
         "ce-time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "ce-subject": subject,
         "content-type": content_type,
-        "traceparent": child_traceparent(origin.traceparent),
+        "traceparent": origin.traceparent if traced else new_traceparent(),
         MSG_ID: msg_id,
     }
     if origin.correlation:

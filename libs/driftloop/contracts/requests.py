@@ -5,6 +5,7 @@ from typing import Final, Literal
 import msgspec
 
 from driftloop.contracts.names import check_model_name
+from driftloop.contracts.operators import Asked
 
 QUERY_SQL: Final = "query.sql"
 """A `SqlQuery`; the answer is an Arrow IPC stream. Owner: telemetry."""
@@ -62,14 +63,22 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator wants of the registry; `spec` is a msgpack `Spec` for `register`."""
+    """What an operator wants of the registry.
 
-    command: Literal["register", "retrain", "promote", "rollback", "challenge", "approve", "deny"]
+    `spec` is a msgpack `Spec` for `register`, and `revision` the one it was edited from: if another
+    came first, it is refused as `Outdated` (None: it takes the place of any). `silence` is about
+    the alarms of a `detector` (empty: all of the model), for so many `seconds` (0: no longer).
+    """
+
+    command: Literal["register", Asked]
     by: str
     reason: str = ""
     version: int = 0
     spec: bytes = b""
     request: str = ""
+    revision: int | None = None
+    detector: str = ""
+    seconds: float = 0.0
 
 
 class LetterOrder(msgspec.Struct, frozen=True, kw_only=True):

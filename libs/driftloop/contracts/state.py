@@ -13,6 +13,8 @@ MONITORS_BUCKET: Final = "MONITORS"
 """What drift knows of each champion, in numbers of its own: owner drift."""
 TOKENS_BUCKET: Final = "TOKENS"
 """Tokens of callers, by name, without their secrets: owner registry."""
+NOTICES_BUCKET: Final = "NOTICES"
+"""What notifications were sent and wait to be, in one value: owner console."""
 
 Stage = Literal["training", "gating", "shadowing", "approval", "probation"]
 
@@ -124,6 +126,30 @@ class Deferred(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 1
 
 
+class Paused(msgspec.Struct, frozen=True, kw_only=True):
+    """Nothing but an operator starts a run: who wanted it, why, and since when (seconds since
+    1970). `declined` triggers came meanwhile.
+    """
+
+    by: str
+    reason: str
+    since: float
+    declined: int = 0
+
+
+class Silence(msgspec.Struct, frozen=True, kw_only=True):
+    """Alarms that nobody wants to hear of before `until`; the loop reacts to them all the same.
+
+    Those of one `detector`, or of all (empty). Times are seconds since 1970.
+    """
+
+    detector: str
+    by: str
+    reason: str
+    since: float
+    until: float
+
+
 class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     """All of one model; written by the registry alone, by compare-and-set."""
 
@@ -145,5 +171,12 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     last_run_data_time: int = 0
     last_run_wall_time: float = 0.0
     runs_started: int = 0
+    paused: Paused | None = None
+    silences: tuple[Silence, ...] = ()
     seen: tuple[str, ...] = ()
     outbox: tuple[Pending, ...] = ()
+
+    def silenced(self, detector: str, now: float) -> Silence | None:
+        """What silences the alarms of a detector at `now`: of several, that which lasts longest."""
+        fit = [s for s in self.silences if s.detector in ("", detector) and now < s.until]
+        return max(fit, key=lambda its: its.until, default=None)

@@ -15,7 +15,11 @@ class Stat(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 
 
 class ServiceStats(Stat, frozen=True, kw_only=True, tag="service"):
-    """One sample of a process: resident bytes, CPU seconds since its start, its counters."""
+    """One sample of a process: resident bytes, CPU seconds since its start, its counters and gauges
+    but for those that are 0.
+
+    `version` is Driftloop's.
+    """
 
     kind: ClassVar[str] = "service"
     owner: ClassVar[str] = "*"
@@ -27,6 +31,7 @@ class ServiceStats(Stat, frozen=True, kw_only=True, tag="service"):
     rss_bytes: int
     cpu_seconds: float
     counters: dict[str, float]
+    version: str = ""
 
 
 class Evidence(Stat, frozen=True, kw_only=True, tag="evidence"):

@@ -254,3 +254,5 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     by: str
     at: float
+    """When (seconds since 1970)."""
+    reason: str = ""

@@ -1,11 +1,11 @@
 """Prometheus metrics: made through one door, so that their values can be summed and kept."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 _PREFIX: Final = "driftloop_"
@@ -25,6 +25,9 @@ LATENCY_BUCKETS: Final = (
     2.5,
     5.0,
 )
+LONG_BUCKETS: Final = (*LATENCY_BUCKETS, 10.0, 30.0, 60.0, 300.0)
+STAGE_BUCKETS: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3.6e3, 14.4e3, 86.4e3, 259.2e3, 604.8e3)
+"""For what takes from a second to a week."""
 ADDED_UP: Final = ("counter", "histogram", "summary")
 """Kinds whose values may be added up over processes."""
 
@@ -56,9 +59,46 @@ def gauge(name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
     return Gauge(f"{_PREFIX}{name}", text, labels)
 
 
-def histogram(name: str, text: str, labels: Sequence[str] = ()) -> Histogram:
-    """A latency histogram in seconds."""
-    return Histogram(f"{_PREFIX}{name}", text, labels, buckets=LATENCY_BUCKETS)
+def histogram(
+    name: str,
+    text: str,
+    labels: Sequence[str] = (),
+    buckets: Sequence[float] = LATENCY_BUCKETS,
+) -> Histogram:
+    """A histogram `driftloop_<name>`, of seconds as its name says; `buckets` are upper bounds."""
+    return Histogram(f"{_PREFIX}{name}", text, labels, buckets=buckets)
+
+
+def collected_counter(
+    name: str, text: str, labels: Sequence[str] = ()
+) -> Callable[[], CounterMetricFamily]:
+    """Makes an empty counter for a collector of its own to fill."""
+    return lambda: CounterMetricFamily(f"{_PREFIX}{name}", text, labels=labels)
+
+
+def collected_histogram(
+    name: str, text: str, labels: Sequence[str] = ()
+) -> Callable[[], HistogramMetricFamily]:
+    """Makes an empty histogram for a collector of its own to fill."""
+    return lambda: HistogramMetricFamily(f"{_PREFIX}{name}", text, labels=labels)
+
+
+class Reading(Collector):
+    """A counter `driftloop_<name>_total` whose value is read where it is counted, by `read`."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self._name, self._text = f"{_PREFIX}{name}", text
+        self.read: Callable[[], float] = lambda: 0.0
+        REGISTRY.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """The counter as it is now."""
+        yield CounterMetricFamily(self._name, self._text, value=self.read())
+
+
+def reading(name: str, text: str) -> Reading:
+    """A counter that somebody else counts; set its `read`."""
+    return Reading(name, text)
 
 
 def snapshot() -> list[Family]:

@@ -16,6 +16,7 @@ from driftloop.contracts.errors import (
     DriftloopError,
     InvalidInput,
     InvalidName,
+    Outdated,
     Reject,
     Retry,
     UnknownModel,
@@ -24,6 +25,10 @@ from driftloop.contracts.errors import (
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
+
+
+class NotFound(Reject):
+    """Nothing is there under this name or number."""
 
 
 class TooLarge(Reject):
@@ -50,6 +55,8 @@ STATUS: Final[tuple[tuple[type[DriftloopError], int], ...]] = (
     (NotAuthenticated, 401),
     (NotPermitted, 403),
     (UnknownModel, 404),
+    (NotFound, 404),
+    (Outdated, 409),
     (TooLarge, 413),
     (UnsupportedType, 415),
     (InvalidName, 422),

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import importlib.metadata
 import logging
 import os
 import signal
@@ -16,9 +17,9 @@ from starlette.types import ASGIApp
 
 from driftloop.bus.bus import Bus
 from driftloop.bus.provision import Layout
-from driftloop.contracts.errors import DriftloopError
+from driftloop.contracts.errors import DriftloopError, InvalidInput
 from driftloop.contracts.stats import ServiceStats
-from driftloop.runtime import logs, metrics, workers
+from driftloop.runtime import consumers, logs, metrics, traces, workers
 from driftloop.runtime.access import Access
 from driftloop.runtime.http import HttpServer, Problem, operations
 from driftloop.runtime.http1 import Http1Server, tls_context
@@ -31,15 +32,20 @@ from driftloop.runtime.workers import Alone, Joined
 
 log = logging.getLogger(__name__)
 
+VERSION = importlib.metadata.version("driftloop")
 DRAIN_SECONDS = 10.0
 LAST_SECONDS = 15
 CONNECT_SECONDS = 60.0
 PR_SET_PDEATHSIG = 1
-FULL = metrics.gauge("bus_full_refusals", "Messages of this process that a full stream refused")
-DENIED = metrics.gauge("bus_denied", "What the broker has refused this process for want of rights")
-FORGED = metrics.gauge(
+FULL = metrics.reading("bus_full_refusals", "Messages of this process that a full stream refused")
+DENIED = metrics.reading(
+    "bus_denied", "What the broker has refused this process for want of rights"
+)
+FORGED = metrics.reading(
     "bus_forged_messages", "Events and state that were not signed by their owner, and not used"
 )
+READY = metrics.gauge("ready", "Whether the service can do its work (1) or not (0)")
+BUILD = metrics.gauge("build_info", "Always 1; the version is a label", ["version"])
 _LIBC = ctypes.CDLL(None)  # looked up before a fork, where little is safe to do
 
 
@@ -54,6 +60,11 @@ def main(service: Service[S]) -> None:
     do_without(service.unused)
     name = f"{service.name}/{joined.number}" if joined else service.name
     logs.configure(name, settings.log_level, settings.log_format)
+    try:
+        traces.configure(service.name, settings.traces_url, settings.traces_ratio)
+    except DriftloopError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from error
     if joined:
         die_with_parent()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -92,6 +103,9 @@ async def _run(service: Service[S], settings: S, joined: Joined | None) -> int:
         bus = await _connect(service.name, settings, stop)
         wired = await service.wire(settings, bus)
         running = _running(service, settings, joined, bus, wired, started)
+    except InvalidInput as error:  # in a file that a setting names
+        log.error("%s", error)
+        return 2
     except OSError as error:
         log.error("%s", error)
         return 3 if isinstance(error, ConnectionError) else 1
@@ -118,9 +132,12 @@ def _running(
         access = Access(bus, settings)
         tasks.append(asyncio.create_task(access.run()))
     problem = _problem(bus, wired, access, tasks)
-    FULL.set_function(lambda: bus.connection.stored.refused)
-    DENIED.set_function(lambda: bus.connection.denials)
-    FORGED.set_function(lambda: bus.connection.forged)
+    FULL.read = lambda: bus.connection.stored.refused
+    DENIED.read = lambda: bus.connection.denials
+    FORGED.read = lambda: bus.connection.forged
+    READY.set_function(lambda: 0 if problem() else 1)
+    BUILD.labels(VERSION).set(1)
+    consumers.listen()
     several = service.workers(settings) > 1
 
     def own() -> State:
@@ -136,7 +153,9 @@ def _running(
 
 async def _serve(its: _Running, stop: asyncio.Event, *, samples: bool) -> BaseException | None:
     """Listen until `stop`, or until something fails, which is returned."""
-    sampler = asyncio.create_task(_sample(its)) if samples else None
+    watching: list[asyncio.Task[None]] = []
+    if samples:
+        watching = [asyncio.create_task(t) for t in (_sample(its), consumers.watch(its.bus))]
     try:
         await its.http.start()
         await its.bus.start()
@@ -145,8 +164,8 @@ async def _serve(its: _Running, stop: asyncio.Event, *, samples: bool) -> BaseEx
     except OSError as error:
         return error
     finally:
-        if sampler is not None:
-            sampler.cancel()
+        for task in watching:
+            task.cancel()
 
 
 def http_server(
@@ -218,7 +237,8 @@ async def _sample(its: _Running) -> None:
             reason=state.problem or state.note,
             rss_bytes=rss,
             cpu_seconds=cpu,
-            counters=metrics.values(state.families),
+            counters={name: n for name, n in metrics.values(state.families).items() if n},
+            version=VERSION,
         )
         with contextlib.suppress(Exception):
             await its.bus.stat(stat)
@@ -255,4 +275,5 @@ async def _drain(its: _Running) -> None:
     for task in its.tasks:
         task.cancel()
     await asyncio.gather(*its.tasks, return_exceptions=True)
+    await asyncio.to_thread(traces.close)
     log.info("stopped")

@@ -10,6 +10,8 @@ from msgspec import Meta
 from driftloop.contracts.errors import InvalidInput
 
 PREFIX: Final = "DRIFTLOOP_"
+OF_COMMANDS: Final = (f"{PREFIX}CONSOLE", f"{PREFIX}TOKEN")
+"""Read by the command line alone: where the console is, and the caller's token."""
 SERVICES: Final = (
     "ingest",
     "validation",
@@ -76,15 +78,30 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     """text for people, json for machines."""
     stats_seconds: float = 2.0
     """How often a service publishes its memory, CPU and counters."""
+    traces_url: str = ""
+    """Receiver of OpenTelemetry traces by OTLP over HTTP, such as http://127.0.0.1:4318; empty is
+    none."""
+    traces_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.01
+    """Share of what comes in that is traced: of requests with rows or labels, and of logged batches
+    of answers."""
 
 
 S = TypeVar("S", bound=Shared)
 
 
 def given(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Our variables in this process's environment, or in another."""
+    """Settings in this process's environment, or in another."""
     found = os.environ if environment is None else environment
-    return {name: value for name, value in found.items() if name.startswith(PREFIX)}
+    return {
+        name: value
+        for name, value in found.items()
+        if name.startswith(PREFIX) and name not in OF_COMMANDS
+    }
+
+
+def of_command(variable: str) -> str:
+    """One of `OF_COMMANDS`, for what has no option of its own; empty if it is not set."""
+    return os.environ.get(variable, "") if variable in OF_COMMANDS else ""
 
 
 def load(kind: type[S], service: str, environment: Mapping[str, str] | None = None) -> S:

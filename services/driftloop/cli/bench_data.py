@@ -152,8 +152,8 @@ def show_chain(result: "ChainResult") -> None:
 @COMMANDS.command()
 def secured(
     rate: Annotated[float, typer.Option(min=1.0, help="Rows a second on the stream.")] = 15_000.0,
-    seconds: Annotated[float, typer.Option(min=1.0, help="Seconds of each load.")] = 6.0,
-    repeats: Repeats = 5,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Seconds of each load.")] = 4.0,
+    repeats: Repeats = 10,
     data: Data = DATA,
     json: Json = False,
 ) -> None:

@@ -11,10 +11,10 @@ from driftloop.cli import history, output
 from driftloop.cli.exits import Exit, Stop
 from driftloop.cli.options import DEFAULT_URL, Json, ModelName, Url
 from driftloop.cli.session import visit
-from driftloop.cli.why import Why, explain, lines
 from driftloop.contracts import codec
 from driftloop.contracts.errors import InvalidInput
 from driftloop.contracts.facts import Fact
+from driftloop.contracts.why import Why, explain, lines
 
 if TYPE_CHECKING:
     from driftloop.bus.bus import Bus

@@ -1,6 +1,7 @@
 """The `driftloop` command: its table of commands, and where errors end."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -11,11 +12,15 @@ from driftloop.cli import (
     backtest,
     bench_evidence,
     dead,
+    diff,
     events,
+    hold,
     keys,
     models,
+    notify,
     output,
     quarantine,
+    runs,
     send,
     session,
     spec,
@@ -23,13 +28,57 @@ from driftloop.cli import (
     start,
     steer,
     token,
+    top,
 )
 from driftloop.cli.exits import EXPECTED, MEANINGS, code_of, text_of
+from driftloop.cli.report.command import report
 
 KEYS_VARIABLE: Final = "DRIFTLOOP_KEYS"
 CA_VARIABLE: Final = "DRIFTLOOP_NATS_CA"
 EPILOG = (
     "Exit codes: " + "; ".join(f"{int(code)} {meaning}" for code, meaning in MEANINGS.items()) + "."
+)
+
+COMMANDS: Final[tuple[tuple[str, tuple[Callable[..., None], ...]], ...]] = (
+    ("Start", (start.up, start.demo, backtest.backtest, start.run, keys.provision)),
+    (
+        "Look",
+        (
+            models.status,
+            top.top,
+            models.models,
+            diff.diff,
+            events.events,
+            events.why,
+            report,
+            audit.audit,
+            sql.sql,
+        ),
+    ),
+    ("Data", (send.send_rows, send.send_labels, send.predict)),
+    (
+        "Steer",
+        (
+            steer.retrain,
+            steer.challenge,
+            steer.promote,
+            steer.approve,
+            steer.rollback,
+            hold.pause,
+            hold.resume,
+            hold.silence,
+        ),
+    ),
+)
+GROUPS: Final[tuple[tuple[str, str, typer.Typer], ...]] = (
+    ("Look", "runs", runs.commands),
+    ("Data", "spec", spec.commands),
+    ("Data", "quarantine", quarantine.commands),
+    ("Data", "dead", dead.commands),
+    ("Start", "keys", keys.commands),
+    ("Steer", "token", token.commands),
+    ("Steer", "notify", notify.commands),
+    ("Look", "bench", bench_evidence.COMMANDS),
 )
 
 
@@ -41,37 +90,13 @@ def make() -> typer.Typer:
         epilog=EPILOG,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        add_completion=False,
     )
     app.callback()(_common)
-    for panel, group in (
-        ("Start", (start.up, start.demo, backtest.backtest, start.run, keys.provision)),
-        (
-            "Look",
-            (
-                models.status,
-                models.models,
-                models.runs,
-                events.events,
-                events.why,
-                audit.audit,
-                sql.sql,
-            ),
-        ),
-        ("Data", (send.send_rows, send.send_labels, send.predict)),
-        (
-            "Steer",
-            (steer.retrain, steer.challenge, steer.promote, steer.approve, steer.rollback),
-        ),
-    ):
-        for function in group:
+    for panel, functions in COMMANDS:
+        for function in functions:
             app.command(rich_help_panel=panel)(function)
-    app.add_typer(spec.commands, name="spec", rich_help_panel="Data")
-    app.add_typer(quarantine.commands, name="quarantine", rich_help_panel="Data")
-    app.add_typer(dead.commands, name="dead", rich_help_panel="Data")
-    app.add_typer(keys.commands, name="keys", rich_help_panel="Start")
-    app.add_typer(token.commands, name="token", rich_help_panel="Steer")
-    app.add_typer(bench_evidence.COMMANDS, name="bench", rich_help_panel="Look")
+    for panel, name, group in GROUPS:
+        app.add_typer(group, name=name, rich_help_panel=panel)
     return app
 
 

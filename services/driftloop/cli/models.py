@@ -1,17 +1,18 @@
-"""`models`, `status` and `runs`: how things stand now."""
+"""`models` and `status`: how things stand now, read from the bus: no console has to run."""
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 import typer
 from rich.text import Text
 
-from driftloop.cli import output
+from driftloop.cli import complete, output
 from driftloop.cli.exits import Exit, Stop
 from driftloop.cli.options import DEFAULT_URL, Json, Url
 from driftloop.cli.session import visit
-from driftloop.contracts.state import ModelState, Run
+from driftloop.contracts.state import ModelState, Paused, Run, Silence
 
 if TYPE_CHECKING:
     from driftloop.bus.bus import Bus
@@ -19,7 +20,22 @@ if TYPE_CHECKING:
 SILENT_SECONDS: Final = 15.0
 """A service that has said nothing for so long is taken for dead."""
 
-Only = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Only this model.")]
+Only = Annotated[
+    str | None,
+    typer.Argument(metavar="[MODEL]", help="Only this model.", autocompletion=complete.models),
+]
+WITHOUT: Final = {
+    "ingest": "rows and labels are not taken; clients of Driftloop try again",
+    "validation": "rows wait to be checked, and no candidate or challenger is judged",
+    "inference": "no predictions are answered, and rows of the stream wait for theirs",
+    "feedback": "labels wait to be joined, so losses and evidence stand still",
+    "drift": "no alarm is raised; what was missed is looked at afterwards",
+    "trainer": "no candidate is trained; runs wait, up to their deadline",
+    "registry": "nothing is promoted, retrained or ordered; champions go on answering",
+    "telemetry": "no SQL, and the console shows no history; the log keeps it all",
+    "console": "no pages, notifications or operator API; the loop goes on",
+}
+"""What it means that a service is away."""
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +59,20 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     run: Run | None
     shadows: list[str]
     runs: int
+    paused: Paused | None = None
+    waiting: int = 0
+    """The version that waits for approval; 0: none."""
+    silences: tuple[Silence, ...] = ()
+    """Those that are not over."""
+
+    @property
+    def problem(self) -> str:
+        """What a person has to see to, as far as the registry knows; empty if nothing."""
+        if self.waiting:
+            return f"version {self.waiting} waits for approval"
+        if self.paused is not None:
+            return f"paused by {self.paused.by}: {self.paused.reason}"
+        return "" if self.champion else "no version answers yet"
 
 
 def models(json: Json = False, url: Url = DEFAULT_URL) -> None:
@@ -55,7 +85,11 @@ def models(json: Json = False, url: Url = DEFAULT_URL) -> None:
 
 
 def status(json: Json = False, url: Url = DEFAULT_URL) -> None:
-    """Show whether every service is ready, and the models; exit code 1 when one is not."""
+    """Show whether every service is ready, the models, and what that means; 1 if one is not.
+
+    Read from NATS alone, so that it works while the console is away. Green is well, yellow waits
+    for a person, red does not work, cyan is at work.
+    """
 
     async def work(bus: "Bus") -> tuple[list[Health], list[Summary]]:
         return await healths(bus), await summaries(bus)
@@ -66,39 +100,14 @@ def status(json: Json = False, url: Url = DEFAULT_URL) -> None:
         output.as_json({"ready": not bad, "services": services, "models": found})
     else:
         _show_services(services)
+        for one in bad:
+            output.say(f"Without {one.service}: {WITHOUT[one.service]}.", "yellow")
         output.say("")
         show(found)
+        output.say("")
+        _conclude(services, found)
     if bad:
         raise Stop(Exit.NO, f"not ready: {', '.join(one.service for one in bad)}")
-
-
-def runs(model: Only = None, json: Json = False, url: Url = DEFAULT_URL) -> None:
-    """List the runs of the loop, newest first: trigger, verdict and reason."""
-
-    async def work(bus: "Bus") -> list[dict[str, object]]:
-        names = [(await bus.spec(model)).spec.name] if model else await _names(bus)
-        states = [await state(bus, name) for name in names]
-        return [
-            {"model": s.model, **msgspec.to_builtins(run)} for s in states for run in all_runs(s)
-        ]
-
-    found = visit(url, work)
-    if json:
-        output.as_json(found)
-        return
-    columns = ("model", "run", "trigger", "version", "verdict", "reason")
-    shown = (
-        (
-            run["model"],
-            run["id"],
-            run["trigger"],
-            run["version"],
-            run["verdict"] or f"in progress ({run['stage']})",
-            run["outcome"] or run["reason"],
-        )
-        for run in found
-    )
-    output.table(columns, shown, right=("version",))
 
 
 def all_runs(model: ModelState) -> list[Run]:
@@ -107,7 +116,8 @@ def all_runs(model: ModelState) -> list[Run]:
     return ([model.run] if model.run else []) + past
 
 
-async def _names(bus: "Bus") -> list[str]:
+async def names(bus: "Bus") -> list[str]:
+    """Every model that is registered or known, sorted."""
     registered, kept = await asyncio.gather(bus.specs.keys(), bus.models.keys())
     return sorted({*registered, *kept})
 
@@ -119,7 +129,7 @@ async def state(bus: "Bus", name: str) -> ModelState:
 
 async def summaries(bus: "Bus") -> list[Summary]:
     """Every model that is registered or known."""
-    return [summary(await state(bus, name)) for name in await _names(bus)]
+    return [summary(await state(bus, name)) for name in await names(bus)]
 
 
 def summary(model: ModelState) -> Summary:
@@ -134,6 +144,9 @@ def summary(model: ModelState) -> Summary:
         run=model.run,
         shadows=[f"{shadow.version} ({shadow.role})" for shadow in model.shadows],
         runs=model.runs_started,
+        paused=model.paused,
+        waiting=model.waiting.version if model.waiting is not None else 0,
+        silences=tuple(its for its in model.silences if time.time() < its.until),
     )
 
 
@@ -191,13 +204,40 @@ def show(found: list[Summary]) -> None:
     rows = (
         (
             one.model,
-            one.champion or "none yet",
+            Text(str(one.champion), "green") if one.champion else Text("none yet", "yellow"),
             ", ".join(f"{count} {stage}" for stage, count in one.versions.items()) or "none yet",
-            f"{one.run.trigger}: {one.run.stage} version {one.run.version}" if one.run else "",
+            Text(_run(one.run), "cyan"),
             ", ".join(one.shadows),
             one.runs,
+            _state(one),
         )
         for one in found
     )
-    columns = ("model", "champion", "versions", "run in progress", "shadows", "runs")
+    columns = ("model", "champion", "versions", "run in progress", "shadows", "runs", "state")
     output.table(columns, rows, right=("champion", "runs"))
+
+
+def _run(run: Run | None) -> str:
+    return f"{run.trigger}: {run.stage} version {run.version}" if run is not None else ""
+
+
+def _state(one: Summary) -> Text:
+    text = Text(one.problem, "yellow") if one.problem else Text("well", "green")
+    if one.silences:
+        text.append(f"; {len(one.silences)} silenced", "dim")
+    return text
+
+
+def _conclude(services: list[Health], found: list[Summary]) -> None:
+    """One line that says it all, and where to look on."""
+    bad, wait = sum(not one.ready for one in services), sum(bool(one.problem) for one in found)
+    told = Text(f"{bad} of {len(services)} services not ready", "bold red")
+    if not bad:
+        told = Text(f"All {len(services)} services are ready", "green")
+    if found:
+        told.append("; ", "")
+        some = f"{wait:,} of {len(found):,} models need a look"
+        told.append(some if wait else "no model needs a look", "yellow" if wait else "green")
+    output.out.print(told, soft_wrap=True)
+    more = "Alarms, losses and rates: `driftloop top`. Why a champion is live: `driftloop why`."
+    output.say(more, "dim")

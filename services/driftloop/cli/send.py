@@ -49,7 +49,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
 
 def send_rows(model: ModelName, file: DataFile, json: Json = False, url: Url = DEFAULT_URL) -> None:
     """Send rows of a file; exit code 1 when some of them were quarantined."""
-    from driftloop.cli.quarantine import watch
+    from driftloop.client.quarantine import watch
 
     async def work(bus: "Bus") -> Sent:
         start = await bus.log.last_seq("ROWS") + 1

@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from driftloop.cli import output
-from driftloop.cli.options import DEFAULT_URL, Json, ModelName, Url
+from driftloop.cli.options import DEFAULT_URL, Json, ModelName, Reason, Url
 from driftloop.cli.session import visit
 from driftloop.contracts import requests
 from driftloop.contracts.errors import InvalidInput
@@ -57,14 +57,18 @@ def check(file: SpecFile, json: Json = False) -> None:
 
 
 @commands.command()
-def apply(file: SpecFile, json: Json = False, url: Url = DEFAULT_URL) -> None:
+def apply(file: SpecFile, reason: Reason = "", json: Json = False, url: Url = DEFAULT_URL) -> None:
     """Register a spec, or a new revision of it."""
     from driftloop.cli.steer import order, who
 
     spec = load(file)
     check_estimator(spec)
     command = requests.Command(
-        command="register", by=who(), spec=msgspec.msgpack.encode(spec), request=new_id()
+        command="register",
+        by=who(),
+        reason=reason,
+        spec=msgspec.msgpack.encode(spec),
+        request=new_id(),
     )
     done = visit(url, lambda bus: order(bus, spec.name, command))
     if json:

@@ -1,27 +1,14 @@
 """Writes a guessed spec as TOML with comments."""
 
-import json
 from collections.abc import Iterator
 
 from driftloop.cli.guess import Guess, GuessedFeature
+from driftloop.modelspec.toml import array, text
 
 
 def render(made: Guess, file: str) -> str:
     """The spec as a TOML document; `file` is where it was guessed from."""
     return "\n".join([*_head(made, file), *_features(made), *_loop(made), ""])
-
-
-def text(value: str) -> str:
-    """A TOML basic string."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def array(values: tuple[str, ...]) -> str:
-    """An array of strings, over several lines where one is too long."""
-    flat = f"[{', '.join(text(v) for v in values)}]"
-    if len(flat) <= 80:
-        return flat
-    return "[\n" + "".join(f"  {text(v)},\n" for v in values) + "]"
 
 
 def _head(made: Guess, file: str) -> Iterator[str]:

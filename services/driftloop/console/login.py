@@ -16,7 +16,7 @@ POLICY: Final = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; fo
 HEADERS: Final = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with none a browser sends `origin: null` with the form
     "cache-control": "no-cache",
 }
 LOGIN: Final = "/login"

@@ -11,6 +11,7 @@ import time
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from driftloop.bus.bus import Bus
@@ -24,23 +25,14 @@ from driftloop.contracts.headers import Origin
 from driftloop.contracts.names import run_id
 from driftloop.contracts.state import ModelState
 from driftloop.contracts.stats import DriftScore
+from driftloop.drift.counting import ALARMS, EVIDENCE, LEFT_OUT, OWNED, ROWS
 from driftloop.drift.domain.monitor import Found, Monitor
 from driftloop.drift.feed import Feed
 from driftloop.drift.settings import DriftSettings
 from driftloop.drift.store import Snapshots
-from driftloop.runtime import metrics
 from driftloop.runtime.keyed import KeyedTasks, Start, Wanted
 
 log = logging.getLogger(__name__)
-
-ROWS = metrics.counter("drift_rows", "Rows looked at", ["model", "stream"])
-ALARMS = metrics.counter("drift_alarms", "Alarms said", ["model", "detector"])
-LEFT_OUT = metrics.gauge(
-    "drift_estimate_rows_left_out",
-    "Rows the present champion's estimate left out: no number, or labelled too long ago to be kept",
-    ["model"],
-)
-OWNED = metrics.gauge("drift_partitions", "Partitions of the models owned here")
 
 LOOK_SECONDS = 0.5
 """How often it is looked which champions are to be watched here."""
@@ -162,6 +154,8 @@ class Drift:
             await self._watch(state, over)
         finally:
             del watch.tasks[task]
+            for gauge in (EVIDENCE, LEFT_OUT):
+                gauge.remove_by_labels({"model": state.model})
 
     async def _watch(self, state: ModelState, over: asyncio.Event) -> None:
         model, registered = state.model, await self._bus.spec(state.model)
@@ -171,6 +165,8 @@ class Drift:
             "OUTCOMES": max(state.champion_since_outcomes, kept.get("OUTCOMES", 0)),
         }
         fed = Fed(monitor, registered.revision, starts)
+        for kind in chain.from_iterable(KINDS.values()):
+            ALARMS.labels(model, kind)  # 0 is told, so that the first one is a rise
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep(model, fed, over))
             for stream, subject in (
@@ -222,6 +218,8 @@ class Drift:
         expected = estimates.stat() if stream == "SCORED" else None
         if expected is not None:
             await self._bus.stat(expected)
+        for group, share in monitor.evidence(stream):
+            EVIDENCE.labels(at.model, group).set(share)
         for standing in monitor.standing(stream):
             await self._bus.stat(
                 DriftScore(
@@ -246,7 +244,7 @@ class Drift:
             )
             said = event_message(event, source=self._bus.service, origin=origin)
             last.seq = await self._bus.publish_next(said, last.seq)
-            ALARMS.labels(event.model, event.detector).inc()
+            ALARMS.labels(event.model, event.kind).inc()
 
     async def _last_said(self, model: str, kind: str) -> Said:
         last = await self._bus.log.last("EVENTS", subjects.event(model, kind))

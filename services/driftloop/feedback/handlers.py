@@ -5,12 +5,12 @@ overtaken while it was paused is told so at its first word, whichever that is.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, TypeVar
 
 import pyarrow as pa
+from msgspec import structs
 
 from driftloop.bus.bus import Bus
 from driftloop.bus.follow import Follow
@@ -25,18 +25,19 @@ from driftloop.feedback.domain.join import GivenUp, Joined
 from driftloop.feedback.domain.waiting import Low
 from driftloop.feedback.settings import FeedbackSettings
 from driftloop.feedback.store import ModelJoin, rebuild
-from driftloop.runtime import metrics
+from driftloop.runtime import metrics, traces
 
 log = logging.getLogger(__name__)
 
 JOINED = metrics.counter("outcomes_rows", "Rows joined with their label", ["model"])
 GIVEN_UP = metrics.counter("labels_unmatched_rows", "Labels given up", ["model"])
-DUPLICATES = metrics.gauge("feedback_duplicate_rows", "Rows and labels that came again", ["model"])
-EXPIRED = metrics.gauge(
+DUPLICATES = metrics.counter(
+    "feedback_duplicate_rows", "Rows and labels that came again", ["model"]
+)
+EXPIRED = metrics.counter(
     "feedback_expired_predictions_rows", "Predictions given up without a label", ["model"]
 )
 OWNED = metrics.gauge("feedback_partitions", "Partitions of the models owned here")
-_OF_A_MODEL: Final = (DUPLICATES, EXPIRED)
 
 OUTCOME_ROWS: Final = 1_024
 """Most rows of one batch of outcomes: training sets are cut at their boundaries."""
@@ -58,16 +59,14 @@ class Feedback:
         self._turn = asyncio.Lock()
         self._clocks: dict[str, float] = {"SCORED": 0.0, "LABELS": 0.0}
         self._read_to: dict[str, int] = {"SCORED": 1, "LABELS": 1, "ROWS": 1}
+        self._scored = traces.Remembered()
 
     async def run(self) -> None:
         """Rebuild every model's join from the log, then follow it. Raises `Conflict` (alone or in
         a group) when another owner has written meanwhile: all that is known here is void then.
         """
         with OWNED.track_inprogress():
-            try:
-                await self._run()
-            finally:
-                self._forget()
+            await self._run()
 
     async def _run(self) -> None:
         self._joins = await rebuild(self._bus, self._term.has)
@@ -82,13 +81,6 @@ class Feedback:
                 self._read_to[stream] = start
                 tasks.create_task(self._follow(stream, subject, start))
             tasks.create_task(self._report())
-
-    def _forget(self) -> None:
-        """Gauges of models that are another's from now on are not told any more."""
-        for gauge in _OF_A_MODEL:
-            for model in self._joins:
-                with contextlib.suppress(KeyError):
-                    gauge.remove(model)
 
     async def _follow(self, stream: str, subject: str, start: int) -> None:
         follow: Follow = self._bus.follow(stream, (subject,), start)
@@ -131,12 +123,14 @@ class Feedback:
             return
         if message.seq < joined.low.of(message.stream):
             return
+        if message.stream == "SCORED":
+            self._scored.keep(message.seq, message.origin().traceparent)
         before = joined.join.low(joined.heard({**self._read_to, message.stream: message.seq}))
         said = _hear(joined, message, batch)
         # What is given up comes first: once the outcomes are out, a successor starts after them.
         await self._say_given_up(joined, message, said.given_up)
         if said.outcomes is not None:
-            await self._say_outcomes(joined, message, said.outcomes, before)
+            await self._say_outcomes(joined, message, said, said.outcomes, before)
 
     async def _until_done(self, doing: Callable[[], Awaitable[T]]) -> T:
         """Try until the broker answers: a message left out would be a wrong join."""
@@ -156,18 +150,34 @@ class Feedback:
         return joined
 
     async def _say_outcomes(
-        self, joined: ModelJoin, cause: Delivered, outcomes: pa.RecordBatch, before: Low
+        self,
+        joined: ModelJoin,
+        cause: Delivered,
+        said: Joined,
+        outcomes: pa.RecordBatch,
+        before: Low,
     ) -> None:
         """Publish outcomes in batches; up to the last one the cause has to be heard again."""
         here = {**self._read_to, cause.stream: cause.seq}
         after = {**self._read_to, cause.stream: cause.seq + 1}
         for start in range(0, outcomes.num_rows, OUTCOME_ROWS):
+            stop = start + OUTCOME_ROWS
             part = outcomes.slice(start, OUTCOME_ROWS)
-            if start + OUTCOME_ROWS < outcomes.num_rows:
-                await self._say_part(joined, cause, part, (before, joined.read_up_to(here)))
+            if stop < outcomes.num_rows:
+                at = (before, joined.read_up_to(here))
             else:
-                low = joined.join.low(joined.heard(after))
-                await self._say_part(joined, cause, part, (low, joined.read_up_to(after)))
+                at = (joined.join.low(joined.heard(after)), joined.read_up_to(after))
+            inputs = self._inputs(cause, said, start, stop)
+            with traces.span("join", *inputs, model=joined.model, rows=part.num_rows) as span:
+                within = structs.replace(cause, trace=span.traceparent)
+                await self._say_part(joined, within, part, at)
+
+    def _inputs(self, cause: Delivered, said: Joined, start: int, stop: int) -> list[str]:
+        """Trace contexts of what these outcomes are made of. The trace of the rows goes on; that of
+        the labels is linked.
+        """
+        scored = self._scored.of(said.scored(start, stop)) if self._scored else []
+        return [*scored, cause.origin().traceparent]
 
     async def _say_part(
         self, joined: ModelJoin, cause: Delivered, outcomes: pa.RecordBatch, at: tuple[Low, Low]
@@ -240,8 +250,7 @@ class Feedback:
                 for joined in self._joins.values():
                     await self._expire(joined)
                     await self._bus.stat(joined.stats(self._read_to))
-                    DUPLICATES.labels(joined.model).set(joined.join.duplicates)
-                    EXPIRED.labels(joined.model).set(joined.join.expired_predictions)
+                    _count(joined)
 
     async def _expire(self, joined: ModelJoin) -> None:
         given_up = joined.join.expire(self._clocks["SCORED"], self._clocks["LABELS"])
@@ -264,6 +273,14 @@ def _hear(joined: ModelJoin, message: Delivered, batch: pa.RecordBatch) -> Joine
     if message.stream == "LABELS":
         return join.add_labels(batch, message.seq, message.time, said)
     return Joined(None, join.refuse(batch.column(0).to_pylist(), message.seq))
+
+
+def _count(joined: ModelJoin) -> None:
+    """Count what has come again, or was given up, since the last time."""
+    before, now = joined.counted, (joined.join.duplicates, joined.join.expired_predictions)
+    DUPLICATES.labels(joined.model).inc(now[0] - before[0])
+    EXPIRED.labels(joined.model).inc(now[1] - before[1])
+    joined.counted = now
 
 
 def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

@@ -44,6 +44,8 @@ class ModelJoin:
     """Sequence of the last `data.accumulated`."""
     total: int = 0
     data_time: int = 0
+    counted: tuple[int, int] = (0, 0)
+    """Duplicates and expired predictions of the join that the metrics have."""
 
     @classmethod
     def new(cls, registered: Registered) -> "ModelJoin":

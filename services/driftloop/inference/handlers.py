@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,6 +14,7 @@ from driftloop.bus.messages import Delivered, Outgoing, derived_message
 from driftloop.contracts import subjects
 from driftloop.contracts.batches import Matrix, matrix_of
 from driftloop.contracts.errors import Reject
+from driftloop.inference.core.meters import METERS
 from driftloop.inference.domain import scored
 from driftloop.inference.domain.lineup import misfit
 from driftloop.inference.domain.scored import Input, apart, neighbours, together
@@ -29,7 +31,7 @@ UNANSWERED: Final = metrics.counter(
     "unanswered_rows", "Rows scored with a null answer", ["model", "reason"]
 )
 NOT_FINITE: Final = metrics.counter(
-    "not_finite_rows", "Rows the champion answered with NaN or infinity", ["model", "version"]
+    "not_finite_rows", "Rows the champion answered with NaN or infinity", ["model"]
 )
 
 
@@ -98,14 +100,16 @@ class Scoring:
             UNANSWERED.labels(model, "misfit").inc(len(matrix))
             return None
         version = live.champion.manifest.version
+        began = time.perf_counter()
         try:
             answers = await run(live.champion.session, matrix)
         except Exception:
             log.exception("%s: champion %d failed on %d rows", model, version, len(matrix))
             UNANSWERED.labels(model, "failed").inc(len(matrix))
             return None
+        METERS.busy(model, time.perf_counter() - began)
         if not np.isfinite(answers).all():
-            NOT_FINITE.labels(model, version).inc(int(scored.infinite_rows(answers).sum()))
+            NOT_FINITE.labels(model).inc(int(scored.infinite_rows(answers).sum()))
         return answers
 
     def _tell_once(self, model: str, why: str) -> None:

@@ -18,6 +18,7 @@ from driftloop.bus.messages import Outgoing, batch_message
 from driftloop.contracts import subjects
 from driftloop.contracts.batches import Matrix
 from driftloop.contracts.errors import Reject, Retry
+from driftloop.contracts.headers import Origin
 from driftloop.contracts.names import new_id
 from driftloop.inference.domain.answered import Backlog, Ids, Part, chosen, pieces, warm_up
 from driftloop.inference.domain.scored import scored
@@ -25,7 +26,7 @@ from driftloop.inference.settings import InferenceSettings
 from driftloop.inference.shadows import ShadowAnswers, begin, finish
 from driftloop.inference.versions import Champion, Versions
 from driftloop.modelspec.spec import Spec
-from driftloop.runtime import metrics
+from driftloop.runtime import metrics, traces
 
 log = logging.getLogger(__name__)
 
@@ -206,7 +207,11 @@ class PredictionLog:
 
     def _message(self, model: str, batch: pa.RecordBatch, msg_id: str) -> Outgoing:
         subject, source = subjects.scored(model), self._bus.service
-        return batch_message(subject, batch, kind="scored", source=source, msg_id=msg_id)
+        with traces.entering("log answers", model=model, rows=batch.num_rows) as span:
+            origin = Origin(traceparent=span.traceparent)
+        return batch_message(
+            subject, batch, kind="scored", source=source, msg_id=msg_id, origin=origin
+        )
 
     async def _say(self, message: Outgoing) -> str:
         """Publish until it is acknowledged; why it was dropped, or an empty text."""

@@ -32,7 +32,7 @@ SPARE_BYTES: Final = 64 << 10
 """By so much an answer may be larger than expected; it is dropped for its shape then."""
 
 ENDED: Final = metrics.counter(
-    "shadow_processes_ended", "Shadow processes that ended unasked", ["model", "version", "reason"]
+    "shadow_processes_ended", "Shadow processes that ended unasked", ["model", "reason"]
 )
 REFUSED: Final = metrics.counter("versions_refused", "Loads that failed", ["model", "role"])
 
@@ -156,7 +156,7 @@ class Shadow:
             reason, detail = await self._life()
             self.state = "down"
             self._drop(detail)
-            ENDED.labels(self.manifest.model, self.manifest.version, reason).inc()
+            ENDED.labels(self.manifest.model, reason).inc()
             if reason in HOPELESS:
                 pause = max(pause, self._limits.hopeless_pause)
             if reason == "refused":

@@ -16,7 +16,7 @@ LATE_IN_A_ROW: Final = 2
 """A shadow that was late so often is asked, but not waited for until it has been in time again."""
 
 DROPPED: Final = metrics.counter(
-    "shadow_dropped_rows", "Rows without an answer of a shadow", ["model", "version", "reason"]
+    "shadow_dropped_rows", "Rows without an answer of a shadow", ["model", "reason"]
 )
 
 Begun = list[tuple[Shadow, asyncio.Future[Matrix] | str]]
@@ -50,7 +50,7 @@ async def finish(begun: Begun, spec: Spec, rows: int, deadline: float) -> Shadow
     for shadow, future in begun:
         why = future if isinstance(future, str) else _wrong(shadow, future, spec, rows, deadline)
         if why or isinstance(future, str):
-            DROPPED.labels(spec.name, shadow.manifest.version, why).inc(rows)
+            DROPPED.labels(spec.name, why).inc(rows)
             made.append((shadow.manifest.version, None))
         else:
             made.append((shadow.manifest.version, future.result()))

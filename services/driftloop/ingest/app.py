@@ -12,6 +12,7 @@ from driftloop.ingest.lanes import Lanes
 from driftloop.ingest.level import What
 from driftloop.ingest.pressure import Room
 from driftloop.ingest.settings import IngestSettings
+from driftloop.runtime import traces
 from driftloop.runtime.access import Access, Guarded
 from driftloop.runtime.service import Service, Wired
 
@@ -26,8 +27,15 @@ async def wire(settings: IngestSettings, bus: Bus) -> Wired:
         model = request.subject.split(".")[1]
         kind = request.headers.get("content-type", ARROW)
         key = request.headers.get(BATCH_ID, "")
-        with counted(what), room.hold(len(request.payload)):
-            accepted = await intake.accept(what, model, kind, request.payload, key)
+        caller = request.headers.get("traceparent", "")
+        with (
+            counted(what),
+            traces.entering(f"ingest.*.{what}", caller, model=model) as span,
+            room.hold(len(request.payload)),
+        ):
+            accepted = await intake.accept(
+                what, model, kind, request.payload, key, span.traceparent
+            )
         return Reply(payload=msgspec.msgpack.encode(accepted), headers={"content-type": MSGPACK})
 
     async def rows(request: Request) -> Reply:

@@ -17,6 +17,7 @@ from driftloop.bus.stored import Ack
 from driftloop.contracts import subjects
 from driftloop.contracts.batches import to_batch
 from driftloop.contracts.errors import DriftloopError, InvalidInput, Overloaded, Retry
+from driftloop.contracts.headers import Origin
 from driftloop.contracts.names import new_id
 from driftloop.contracts.requests import Accepted
 from driftloop.contracts.subjects import LIVE, Lane
@@ -29,7 +30,7 @@ from driftloop.ingest.settings import IngestSettings
 from driftloop.ingest.sharing import Brought, Shared
 from driftloop.modelspec.rows import check_names, from_dicts
 from driftloop.modelspec.spec import Spec
-from driftloop.runtime import metrics
+from driftloop.runtime import metrics, traces
 
 ROWS: Final = metrics.counter("ingest_rows", "Rows or labels the log has", ["model", "what"])
 DUPLICATES: Final = metrics.counter(
@@ -37,6 +38,9 @@ DUPLICATES: Final = metrics.counter(
 )
 BATCHES: Final = metrics.counter("ingest_batches", "Batches published", ["model", "what"])
 REFUSED: Final = metrics.counter("ingest_refused", "Requests refused", ["what", "error"])
+SECONDS: Final = metrics.histogram(
+    "ingest_request_seconds", "Time from a request to its answer, once the log has it", ["what"]
+)
 
 INLINE_BYTES: Final = 256 << 10
 """Larger bodies are read in a thread."""
@@ -51,9 +55,11 @@ _KEY: Final = re.compile(r"[!-~]{1,128}\Z")
 
 @contextlib.contextmanager
 def counted(what: What) -> Iterator[None]:
-    """Count a request that is refused."""
+    """Time a request that is accepted, and count one that is refused."""
+    began = time.perf_counter()
     try:
         yield
+        SECONDS.labels(what).observe(time.perf_counter() - began)
     except DriftloopError as error:
         REFUSED.labels(what, type(error).__name__).inc()
         raise
@@ -90,19 +96,27 @@ class Intake:
         self._label_batches = Shared(self._publish_labels, *self._most, settings.queue_rows)
 
     async def accept(
-        self, what: What, model: str, content_type: str, body: bytes, key: str = ""
+        self,
+        what: What,
+        model: str,
+        content_type: str,
+        body: bytes,
+        key: str = "",
+        trace: str = "",
     ) -> Accepted:
         """Put what is in `body` into the log.
 
         `key` is the producer's id of the batch: sent again under it, a batch is stored once.
+        `trace` is the trace context of the request.
         """
         kind = bodies.kind_of(content_type)
         if not key and kind in bodies.OBJECTS and len(body) <= JOINED_BYTES:
-            return await self._join(what, await self._spec(what, model), kind, body)
+            return await self._join(what, await self._spec(what, model), kind, body, trace)
         # One after the other: batches of a model lie in the log in the order in which they came.
         turn = self._turns.setdefault((what, model), asyncio.Lock())
         async with turn:
-            return await self._accept(what, await self._spec(what, model), kind, body, key)
+            spec = await self._spec(what, model)
+            return await self._accept(what, spec, kind, body, key, trace)
 
     def problem(self) -> str:
         """Why nothing is accepted now; empty when it is."""
@@ -126,13 +140,15 @@ class Intake:
             self._lanes.check(model)
         return spec
 
-    async def _accept(self, what: What, spec: Spec, kind: str, body: bytes, key: str) -> Accepted:
+    async def _accept(
+        self, what: What, spec: Spec, kind: str, body: bytes, key: str, trace: str
+    ) -> Accepted:
         batch = _check_key(key) if key else new_id()
         if len(body) <= INLINE_BYTES:
             parts = self._parts(what, spec, kind, body, batch)
         else:
             parts = await asyncio.to_thread(self._parts, what, spec, kind, body, batch)
-        duplicate = await self._publish(what, spec.name, batch, parts)
+        duplicate = await self._publish(what, spec.name, batch, parts, [trace])
         return Accepted(accepted=_rows(parts), duplicate=duplicate, batch=batch)
 
     def _parts(
@@ -148,40 +164,60 @@ class Intake:
             yield labels(spec, part, now, first)
             first += part.num_rows
 
-    async def _join(self, what: What, spec: Spec, kind: str, body: bytes) -> Accepted:
+    async def _join(self, what: What, spec: Spec, kind: str, body: bytes, trace: str) -> Accepted:
         """Publish a small request together with others that come at the same time."""
         objects = bodies.objects(kind, body, what, self._settings.max_rows)
         size = (len(objects), len(body))
         if what == "rows":
             names = frozenset(chain.from_iterable(objects))
             check_names(list(names))
-            batch = await self._rows.publish(spec.name, Brought(objects, *size, names))
+            batch = await self._rows.publish(spec.name, Brought(objects, *size, names, trace))
         else:
             (made,) = self._labels(spec, [from_dicts(objects)])
-            batch = await self._label_batches.publish(spec.name, Brought(made, *size))
+            its = Brought(made, *size, trace=trace)
+            batch = await self._label_batches.publish(spec.name, its)
         return Accepted(accepted=len(objects), duplicate=0, batch=batch)
 
-    async def _publish_rows(self, model: str, brought: list[list[bodies.Row]]) -> str:
+    async def _publish_rows(self, model: str, brought: list[Brought[list[bodies.Row]]]) -> str:
         spec, batch = (await self._bus.spec(model)).spec, new_id()
-        joined = from_dicts(list(chain.from_iterable(brought)))
+        joined = from_dicts(list(chain.from_iterable(each.content for each in brought)))
         parts = pieces(list(named(spec, batch, [joined])), *self._most)
-        await self._publish("rows", model, batch, list(parts))
+        await self._publish("rows", model, batch, list(parts), [each.trace for each in brought])
         return batch
 
-    async def _publish_labels(self, model: str, brought: list[pa.RecordBatch]) -> str:
+    async def _publish_labels(self, model: str, brought: list[Brought[pa.RecordBatch]]) -> str:
         batch = new_id()
-        parts = pieces([to_batch(pa.Table.from_batches(brought))], *self._most)
-        await self._publish("labels", model, batch, list(parts))
+        joined = to_batch(pa.Table.from_batches([each.content for each in brought]))
+        parts, requests = pieces([joined], *self._most), [each.trace for each in brought]
+        await self._publish("labels", model, batch, list(parts), requests)
         return batch
 
     async def _publish(
-        self, what: What, model: str, batch: str, parts: Sequence[pa.RecordBatch]
+        self,
+        what: What,
+        model: str,
+        batch: str,
+        parts: Sequence[pa.RecordBatch],
+        requests: Sequence[str],
     ) -> int:
-        """Publish a batch of one producer; returns the rows of it that the log had already."""
+        """Publish a batch of one producer; returns the rows of it that the log had already.
+
+        `requests` are the trace contexts of those who brought it.
+        """
+        rows = _rows(parts)
+        with traces.span(
+            f"publish {what}", *requests, kind="producer", model=model, rows=rows
+        ) as span:
+            return await self._published(what, model, batch, parts, span.traceparent)
+
+    async def _published(
+        self, what: What, model: str, batch: str, parts: Sequence[pa.RecordBatch], trace: str
+    ) -> int:
         rows = _rows(parts)
         lane = await self._lanes.choose(model, rows) if what == "rows" else LIVE
+        origin = Origin(traceparent=trace)
         messages = [
-            _message(what, model, lane, batch, at, part, self._bus.service)
+            _message(what, model, lane, batch, at, part, self._bus.service, origin)
             for at, part in enumerate(parts)
         ]
         duplicate = 0
@@ -218,13 +254,20 @@ def _rows(parts: Sequence[pa.RecordBatch]) -> int:
 
 
 def _message(
-    what: What, model: str, lane: Lane, batch: str, at: int, part: pa.RecordBatch, source: str
+    what: What,
+    model: str,
+    lane: Lane,
+    batch: str,
+    at: int,
+    part: pa.RecordBatch,
+    source: str,
+    origin: Origin,
 ) -> Outgoing:
     rows = what == "rows"
     subject = subjects.rows(model, "received", lane) if rows else subjects.labels(model)
     kind = f"{what}.received"
     msg_id = f"{kind}:{model}:{batch}:{at}"
-    return batch_message(subject, part, kind=kind, source=source, msg_id=msg_id)
+    return batch_message(subject, part, kind=kind, source=source, msg_id=msg_id, origin=origin)
 
 
 def _check_key(key: str) -> str:

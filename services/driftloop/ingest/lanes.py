@@ -22,7 +22,7 @@ from driftloop.runtime import metrics
 log = logging.getLogger(__name__)
 
 LAG: Final = metrics.gauge(
-    "ingest_lag", "Messages of rows that validation has not handled yet", ["lane"]
+    "ingest_lag_messages", "Messages of rows that validation has not handled yet", ["lane"]
 )
 FLOODS: Final = metrics.counter(
     "ingest_floods", "Times a model left the live lane, because it was too far ahead", ["model"]

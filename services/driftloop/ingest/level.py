@@ -17,7 +17,7 @@ from driftloop.runtime import metrics
 log = logging.getLogger(__name__)
 
 FULL: Final = metrics.gauge(
-    "ingest_stream_full", "Share of a stream's room that is taken, or spoken for", ["stream"]
+    "ingest_stream_full_ratio", "Share of a stream's room that is taken, or spoken for", ["stream"]
 )
 
 MOST: Final = 0.95

@@ -12,20 +12,24 @@ from driftloop.contracts.errors import Overloaded
 
 T = TypeVar("T")
 
-Publish = Callable[[str, list[T]], Awaitable[str]]
-"""Publishes what several requests brought for a model as one batch; returns the batch's id."""
-
 MOST_NAMES = 256
 """Columns of a shared batch: requests that name ever new ones must not multiply each other."""
 
 
 class Brought(NamedTuple, Generic[T]):
-    """What one request brought: `rows` rows in `size` bytes, with fields of these names."""
+    """What one request brought: `rows` rows in `size` bytes, with fields of these names; `trace` is
+    the trace context of the request.
+    """
 
     content: T
     rows: int
     size: int
     names: frozenset[str] = frozenset()
+    trace: str = ""
+
+
+Publish = Callable[[str, list[Brought[T]]], Awaitable[str]]
+"""Publishes what several requests brought for a model as one batch; returns the batch's id."""
 
 
 class _Waiting(NamedTuple, Generic[T]):
@@ -70,7 +74,7 @@ class Shared(Generic[T]):
         while queue:
             group = self._next(queue)
             try:
-                batch = await self._publish(model, [w.brought.content for w in group])
+                batch = await self._publish(model, [w.brought for w in group])
             except Exception as error:  # each of those who wait is told, whatever it was
                 for waiting in group:
                     if not waiting.published.done():
@@ -85,7 +89,7 @@ class Shared(Generic[T]):
     def _next(self, queue: deque[_Waiting[T]]) -> list[_Waiting[T]]:
         """The next that wait, as many as may go together."""
         group = [queue.popleft()]
-        rows, size, names = group[0].brought[1:]
+        _, rows, size, names, _ = group[0].brought
         while queue:
             brought = queue[0].brought
             rows, size, names = rows + brought.rows, size + brought.size, names | brought.names

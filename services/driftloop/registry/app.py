@@ -4,6 +4,7 @@ from driftloop.bus.bus import Bus
 from driftloop.bus.room import keep_room
 from driftloop.contracts import events
 from driftloop.contracts.requests import OPERATE_DEAD
+from driftloop.registry import streams
 from driftloop.registry.handlers import Registry
 from driftloop.registry.letters import LetterKeeper
 from driftloop.registry.notary import Notary
@@ -32,7 +33,7 @@ async def wire(settings: RegistrySettings, bus: Bus) -> Wired:
     await bus.serve("command.*", registry.on_command)
     await bus.serve(OPERATE_DEAD, LetterKeeper(bus).on_request)
     await bus.serve("token.*", TokenKeeper(bus).on_request)
-    return Wired(tasks=[registry.run(), Notary(bus).run(), keep_room(bus)])
+    return Wired(tasks=[registry.run(), Notary(bus).run(), keep_room(bus), streams.watch(bus)])
 
 
 SERVICE = Service(name="registry", settings=RegistrySettings, wire=wire)

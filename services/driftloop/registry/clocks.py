@@ -10,6 +10,7 @@ from driftloop.bus.bus import Bus
 from driftloop.contracts.state import ModelState, Run
 from driftloop.modelspec import durations
 from driftloop.modelspec.spec import Registered
+from driftloop.registry.counting import Standing
 
 
 class _Standing(NamedTuple):
@@ -32,11 +33,13 @@ class Clocks:
         self._specs = bus.specs.changes()
         self._standing: dict[str, _Standing] = {}
         self._every: dict[str, float] = {}
+        self._gauges = Standing()
 
     async def read(self) -> None:
         """Take in what changed; raises `Retry` when the broker does not answer."""
         for model, state in (await self._states.next()).items():
             self._standing.pop(model, None)
+            self._gauges.now(model, state)
             if state is not None:
                 self._standing[model] = _standing(state)
         for model, registered in (await self._specs.next()).items():
@@ -59,8 +62,10 @@ class Clocks:
 
 
 def _standing(state: ModelState) -> _Standing:
-    """A schedule waits for the first champion, and lets an alarm that waits go first."""
-    waits = state.champion and state.deferred is None
+    """A schedule waits for the first champion, lets an alarm that waits go first, and may be
+    paused.
+    """
+    waits = state.champion and state.deferred is None and state.paused is None
     since = state.last_run_wall_time if waits else math.inf
     ends = [(shadow.deadline, shadow.started_id) for shadow in state.shadows if shadow.deadline]
     if state.run is not None:

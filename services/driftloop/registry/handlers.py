@@ -4,13 +4,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from driftloop.bus.bus import Bus
+from driftloop.bus.publish import Conflict
 from driftloop.bus.requests import Reply, Request
 from driftloop.contracts import codec
-from driftloop.contracts.errors import DriftloopError, InvalidInput
+from driftloop.contracts.errors import DriftloopError, InvalidInput, Outdated
 from driftloop.contracts.events import (
     AnyEvent,
     CandidateTrained,
@@ -21,6 +23,7 @@ from driftloop.contracts.headers import Origin
 from driftloop.contracts.names import check_model_name, new_id
 from driftloop.contracts.requests import Command, Done
 from driftloop.contracts.stats import JoinStats
+from driftloop.modelspec import toml
 from driftloop.modelspec.check import check
 from driftloop.modelspec.spec import Registered, Spec
 from driftloop.registry.clocks import Clocks
@@ -31,6 +34,9 @@ from driftloop.registry.settings import RegistrySettings
 from driftloop.registry.store import Ledger
 
 log = logging.getLogger(__name__)
+
+MOST_TEXT: Final = 256_000
+"""Characters of a spec that its event tells."""
 
 
 class Registry:
@@ -106,20 +112,36 @@ class Registry:
             raise InvalidInput(f"name: {spec.name!r} is not the model asked for; accepted: {model}")
         entry = await self._bus.specs.read(model)
         known = entry.value
+        newest = known.revision if known else 0
+        if command.revision not in (None, newest):
+            by = f" by {known.by}" if known else ""
+            raise Outdated(
+                f"revision: {command.revision} is not the newest, which is {newest}{by}; accepted:"
+                f" an edit of revision {newest}"
+            )
         if known is not None and known.spec == spec:
-            text = f"spec of {model} is unchanged at revision {known.revision}"
-            return Done(text=text, revision=known.revision)
-        revision = (known.revision if known else 0) + 1
-        registered = Registered(spec=spec, revision=revision, by=command.by, at=time.time())
-        await self._bus.specs.write(model, registered, entry.revision)
+            text = f"spec of {model} is unchanged at revision {newest}"
+            return Done(text=text, revision=newest)
+        registered = Registered(
+            spec=spec, revision=newest + 1, by=command.by, at=time.time(), reason=command.reason
+        )
+        try:
+            await self._bus.specs.write(model, registered, entry.revision)
+        except Conflict:
+            return await self._register(model, command)
         await self._announce(registered)
-        text = f"spec of {model} is registered as revision {revision}"
-        return Done(text=text, revision=revision)
+        text = f"spec of {model} is registered as revision {newest + 1}"
+        return Done(text=text, revision=newest + 1)
 
     async def _announce(self, registered: Registered) -> None:
         """Say that a spec was registered, unless that was said."""
+        text = toml.dumps(registered.spec)
         event = SpecRegistered(
-            model=registered.spec.name, revision=registered.revision, by=registered.by
+            model=registered.spec.name,
+            revision=registered.revision,
+            by=registered.by,
+            reason=registered.reason,
+            text=text if len(text) <= MOST_TEXT else "",
         )
         if not await self._ledger.was_said(event):
             await self._bus.emit(event)
@@ -128,6 +150,8 @@ class Registry:
         """The label join says how far the data's clock is: triggers that wait may start now."""
         state = await self._bus.models.get(stats.about)
         if state is None or state.deferred is None or state.run is not None:
+            return
+        if state.paused is not None:
             return
         waiting = state.deferred
 

@@ -15,6 +15,7 @@ from driftloop.contracts import subjects
 from driftloop.contracts.events import AnyEvent
 from driftloop.contracts.headers import Origin
 from driftloop.contracts.state import ModelState
+from driftloop.registry.counting import StageClock
 from driftloop.registry.domain.decision import Context, Decision
 from driftloop.registry.proofs import REFUSED, Proofs, Unproved
 
@@ -27,6 +28,7 @@ class Ledger:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._proofs = Proofs(bus)
+        self._stage_clock = StageClock()
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def decide(
@@ -52,6 +54,7 @@ class Ledger:
                     await self._bus.models.write(model, after, revision)
                 except Conflict:
                     continue
+                self._stage_clock.moved(state, after)
                 await self._settled(model)
                 if refused is not None:
                     raise refused

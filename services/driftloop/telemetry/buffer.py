@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 
 from driftloop.contracts.errors import Overloaded, Reject, Retry
-from driftloop.runtime import metrics
+from driftloop.runtime import metrics, traces
 from driftloop.telemetry.domain.rows import Rows
 from driftloop.telemetry.engine import Engine
 
@@ -32,10 +32,14 @@ HURRY_SECONDS: Final = 0.05
 
 
 class Write(NamedTuple):
-    """Rows of some messages, and who waits for them; the result is a reason a refused message."""
+    """Rows of some messages, and who waits for them; the result is a reason a refused message.
+
+    `traced` has the trace contexts of the messages of each of `rows`, or nothing at all.
+    """
 
     rows: Sequence[Rows]
     done: asyncio.Future[list[str]]
+    traced: Sequence[Sequence[str]] = ()
 
 
 class Buffer:
@@ -69,16 +73,19 @@ class Buffer:
                     await self._room.wait()
         self._check()
 
-    async def write(self, rows: Sequence[Rows], *, hurry: bool = False) -> list[str]:
+    async def write(
+        self, rows: Sequence[Rows], traced: Sequence[Sequence[str]] = (), *, hurry: bool = False
+    ) -> list[str]:
         """Wait until `rows` are in ClickHouse; why each one was refused, or an empty text.
 
+        `traced` is as in `Write`.
         Raises `Overloaded` when the buffer is full and `Retry` when ClickHouse is away.
         """
         if not rows:
             return []
         self._check()
         done: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Write(rows, done))
+        self._waiting.append(Write(rows, done, traced))
         self._rows += sum(batch.num_rows for _, batch in rows)
         self._weigh(sum(batch.nbytes for _, batch in rows))
         self._arm(min(HURRY_SECONDS, self._patience()) if hurry else self._patience())
@@ -147,7 +154,10 @@ class Buffer:
             for place, (table, batch) in enumerate(write.rows):
                 tables.setdefault(table, []).append((at, place, batch))
         for table, found in tables.items():
-            said = await self._insert(table, [batch for _, _, batch in found])
+            inputs = [t for at, place, _ in found for t in _traced(taken[at], place)]
+            rows = sum(batch.num_rows for _, _, batch in found)
+            with traces.span(f"INSERT {table}", *inputs, kind="client", rows=rows):
+                said = await self._insert(table, [batch for _, _, batch in found])
             for (at, place, _), reason in zip(found, said, strict=True):
                 reasons[at][place] = reason
         return reasons
@@ -172,3 +182,7 @@ class Buffer:
         INSERTS.labels(table).inc()
         SECONDS.labels(table).observe(time.perf_counter() - started)
         return [""] * len(found)
+
+
+def _traced(write: Write, place: int) -> Sequence[str]:
+    return write.traced[place] if write.traced else ()

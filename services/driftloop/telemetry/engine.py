@@ -91,8 +91,18 @@ class Engine:
         return await self._run(lambda: self._ask(sql))
 
     async def ping(self) -> None:
-        """Raise `Unreachable` if ClickHouse does not answer."""
-        await self._run(lambda: self._use("writer", lambda c: c.command("SELECT 1")))
+        """Raise `Unreachable` if ClickHouse does not answer.
+
+        chDB gives back memory it has freed meanwhile (some ms): its allocator would keep it.
+        """
+        asked = "SYSTEM JEMALLOC PURGE" if self.embedded else "SELECT 1"
+        await self._run(lambda: self._use("writer", lambda c: c.command(asked)))
+
+    async def disk(self) -> tuple[int, int]:
+        """Bytes free and in all of the disk that has the least room; raises `Unreachable`."""
+        asked = "SELECT free_space, total_space FROM system.disks ORDER BY free_space LIMIT 1"
+        rows = await self._run(lambda: self._use("writer", lambda c: c.query(asked).result_rows))
+        return int(rows[0][0]), int(rows[0][1])
 
     async def close(self) -> None:
         """Finish what is under way and disconnect."""

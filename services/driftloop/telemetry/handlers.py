@@ -21,6 +21,7 @@ from driftloop.telemetry.domain.rows import Make, Part, Rows, together
 from driftloop.telemetry.store import Store
 
 ASKED = metrics.counter("telemetry_questions", "Questions in SQL", ["answered"])
+ANSWERED = metrics.histogram("telemetry_question_seconds", "Time to answer a question in SQL")
 
 GROUP: Final = 32
 """Messages taken at once: their rows are made together."""
@@ -85,7 +86,8 @@ class Keeper:
                 rows.append((group, group.rows()))
             except Reject as error:
                 refused.append((group, str(error)))
-        reasons = await self._write([made for _, made in rows], hurry)
+        traced = [[m.trace for m in group.messages if m.trace] for group, _ in rows]
+        reasons = await self._write([made for _, made in rows], traced, hurry)
         refused += [(g, why) for (g, _), why in zip(rows, reasons, strict=True) if why]
         said = [dead_letter(self._durable, g.messages[0], why) for g, why in refused if _alone(g)]
         again = [one for g, _ in refused if not _alone(g) for one in g.each()]
@@ -101,9 +103,11 @@ class Keeper:
             self._impatient_until = time.monotonic() + error.delay
             raise
 
-    async def _write(self, found: Sequence[Rows], hurry: bool) -> list[str]:
+    async def _write(
+        self, found: Sequence[Rows], traced: Sequence[Sequence[str]], hurry: bool
+    ) -> list[str]:
         try:
-            return await self._store.buffer.write(found, hurry=hurry)
+            return await self._store.buffer.write(found, traced, hurry=hurry)
         except Overloaded:
             raise
         except Retry as error:
@@ -219,12 +223,14 @@ class Answers:
 
     async def ask(self, query: requests.SqlQuery) -> pa.Table:
         """The rows of an answer."""
+        began = time.perf_counter()
         try:
             answer = await self._store.ask(query.sql, query.max_rows)
         except Exception:
             ASKED.labels("no").inc()
             raise
         ASKED.labels("yes").inc()
+        ANSWERED.observe(time.perf_counter() - began)
         return answer
 
 

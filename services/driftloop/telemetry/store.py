@@ -17,6 +17,8 @@ from driftloop.telemetry.settings import TelemetrySettings
 log = logging.getLogger(__name__)
 
 REACHABLE = metrics.gauge("telemetry_clickhouse_up", "Whether ClickHouse answers (1) or not (0)")
+FREE = metrics.gauge("telemetry_disk_free_bytes", "Room left on ClickHouse's fullest disk")
+DISK = metrics.gauge("telemetry_disk_bytes", "Size of that disk")
 
 AGAIN_SECONDS: Final = 1.0
 PING_SECONDS: Final = 5.0
@@ -55,12 +57,19 @@ class Store:
             try:
                 if self._up.is_set():
                     await self.engine.ping()
+                    await self._look_at_disk()
                     await self._make_due_views()
                 else:
                     await self._open()
+                    await self._look_at_disk()
             except Retry as error:
                 self.lost(error)
             await _first(PING_SECONDS if self._up.is_set() else AGAIN_SECONDS, stopping)
+
+    async def _look_at_disk(self) -> None:
+        free, size = await self.engine.disk()
+        FREE.set(free)
+        DISK.set(size)
 
     def lost(self, error: Retry) -> None:
         """ClickHouse failed: nothing more is tried until it has been opened again."""

@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 
 FITS = metrics.counter("fits", "Trainings by how they ended", ["model", "result"])
 FIT_SECONDS = metrics.counter("fit_seconds", "Time spent fitting and converting", ["model"])
+FIT_CPU = metrics.counter(
+    "fit_cpu_seconds", "CPU time of fitting and converting, all threads of it", ["model"]
+)
 FIT_WINDOWS = metrics.counter(
     "fit_windows",
     "Training sets by what came of them: chosen, not chosen or skipped",
@@ -164,6 +167,7 @@ class Trainer:
 def _count(model: str, fit: FitResult) -> None:
     FITS.labels(model, "trained").inc()
     FIT_SECONDS.labels(model).inc(fit.seconds)
+    FIT_CPU.labels(model).inc(fit.cpu_seconds)
     for tried in fit.tried:
         result = "chosen" if tried.chosen else "skipped" if tried.skipped else "not chosen"
         FIT_WINDOWS.labels(model, tried.name, result).inc()

@@ -9,9 +9,18 @@ from tests.fuzz.case import Case, Result
 from tests.fuzz.doors import bodies
 from tests.fuzz.doors.ingest import post
 
-ORDERS: Final = ("retrain", "challenge", "promote", "rollback", "approve", "register", "x", "*")
+ORDERS: Final = (
+    *("retrain", "challenge", "promote", "rollback", "approve", "deny", "pause", "resume"),
+    *("silence", "spec", "spec/check", "register", "x", "*"),
+)
 LIMITS: Final = ("1", "0", "-1", "1001", "x", "9" * 400, "1e2", "", "é")
-GOOD: Final = {"reason": "because", "version": 2, "by": "fuzz"}
+GOOD: Final = {
+    "reason": "because",
+    "version": 2,
+    "by": "fuzz",
+    "detector": "feature:x",
+    "seconds": 60,
+}
 
 
 class Console:

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from driftloop.cli.files import read
 from driftloop.cli.guess import Guess, Wanted, guess, slack
 from driftloop.cli.profile import profiles
-from driftloop.cli.toml import array, render, text
+from driftloop.cli.toml import render
 from driftloop.contracts.errors import InvalidInput
 from driftloop.modelspec.check import parse
 from driftloop.modelspec.contract import Contract
 from driftloop.modelspec.spec import Spec
+from driftloop.modelspec.toml import array, text
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 ROWS = 200

@@ -85,19 +85,33 @@ def test_what_is_no_event_is_rejected(payload: bytes) -> None:
 
 
 def test_headers_are_cloud_events_and_name_cause_and_run() -> None:
-    origin = Origin(correlation="run-1", causation="drift.detected:1", traceparent="00-aa-bb-01")
+    span = f"00-{'a' * 32}-{'b' * 16}-01"
+    origin = Origin(correlation="run-1", causation="drift.detected:1", traceparent=span)
     made = headers.headers(
         kind="scored", source="inference", subject="m", msg_id="id", content_type="x", origin=origin
     )
     assert made["ce-id"] == made["Nats-Msg-Id"] == "id"
     assert (made["ce-type"], made["ce-specversion"]) == ("driftloop.scored", "1.0")
     assert (made["dl-correlation"], made["dl-causation"]) == ("run-1", "drift.detected:1")
-    assert made["traceparent"].startswith("00-aa-")
-    assert made["traceparent"] != origin.traceparent
+    assert made["traceparent"] == span
     assert all(value.isascii() for value in made.values())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "00-a-b-01", f"00-{'0' * 32}-{'b' * 16}-01", f"00-{'a' * 32}-{'b' * 16}-01\r\nx: y", "x"],
+)
+def test_what_is_no_trace_context_is_not_passed_on(text: str) -> None:
+    origin = Origin(traceparent=text)
+    made = headers.headers(
+        kind="k", source="s", subject="m", msg_id="id", content_type="x", origin=origin
+    )
+    assert headers.is_traceparent(made["traceparent"])
+    assert made["traceparent"] != text
 
 
 def test_without_an_origin_a_trace_begins_and_nothing_is_claimed() -> None:
     made = headers.headers(kind="k", source="s", subject="m", msg_id="id", content_type="x")
-    assert len(made["traceparent"].split("-")) == 4
+    assert headers.is_traceparent(made["traceparent"])
+    assert not headers.is_sampled(made["traceparent"])
     assert not {"dl-correlation", "dl-causation"} & set(made)

@@ -150,6 +150,24 @@ def test_a_loss_that_falls_is_no_alarm_and_one_that_rises_is() -> None:
     assert len(change.summaries[0].edges) == len(change.summaries[0].before) + 1
 
 
+def test_the_evidence_is_that_of_all_signals_and_grows_with_a_change_until_the_alarm() -> None:
+    found = signals(LOSS)
+    assert found.evidence == 0
+    rising = np.clip(noise(6_000) * 0.05 + 0.4, 0, 1)
+    feed(found, rising[:3_000])
+    calm = found.evidence
+    assert calm == pytest.approx(sum(its.evidence for its in found.standing()))
+    changes, highest = [], 0.0
+    for start in range(3_000, 6_000, 16):
+        changes += feed(found, rising[start : start + 16] + 0.02)
+        highest = max(highest, found.evidence)
+        if changes:
+            break
+    assert changes
+    assert calm < 0.1 < highest <= 1.0
+    assert found.evidence < 0.01
+
+
 @pytest.mark.parametrize("value", [0.0, 7.5, -3e38, 1e25])
 def test_a_constant_column_raises_no_alarm_until_it_changes(value: float) -> None:
     found = signals()

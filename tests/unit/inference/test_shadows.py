@@ -34,7 +34,7 @@ class Cued:
 
 
 def dropped(reason: str) -> float:
-    labels = {"model": "flights", "version": "5", "reason": reason}
+    labels = {"model": "flights", "reason": reason}
     return REGISTRY.get_sample_value("driftloop_shadow_dropped_rows_total", labels) or 0.0
 
 

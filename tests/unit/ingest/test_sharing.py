@@ -14,8 +14,8 @@ class Log:
         self.free = asyncio.Event()
         self.error: Exception | None = None
 
-    async def publish(self, model: str, brought: list[str]) -> str:
-        self.published.append(brought)
+    async def publish(self, model: str, brought: list[Brought[str]]) -> str:
+        self.published.append([each.content for each in brought])
         await self.free.wait()
         if self.error is not None:
             raise self.error

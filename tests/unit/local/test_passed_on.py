@@ -37,6 +37,10 @@ def test_the_address_the_commands_read_is_left_out_without_a_word() -> None:
     assert passed_on({"DRIFTLOOP_NATS_URL": "nats://a"}) == ({}, [])
 
 
+def test_what_only_commands_read_is_no_setting() -> None:
+    assert passed_on({"DRIFTLOOP_CONSOLE": "http://a", "DRIFTLOOP_TOKEN": "x"}) == ({}, [])
+
+
 @pytest.mark.parametrize(
     ("name", "accepted"),
     [

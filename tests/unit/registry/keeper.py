@@ -65,7 +65,12 @@ class Keeper:
         return self._take(decision)
 
     def command(
-        self, command: str, version: int = 0, reason: str = "", by: str = "ann"
+        self,
+        command: str,
+        version: int = 0,
+        reason: str = "",
+        by: str = "ann",
+        **more: Any,
     ) -> tuple[Done, list[e.AnyEvent]]:
         self._requests += 1
         asked = Command(
@@ -74,6 +79,7 @@ class Keeper:
             version=version,
             reason=reason,
             request=f"r{self._requests}",
+            **more,
         )
         decision = self._decision()
         done = commands.on_command(decision, asked)

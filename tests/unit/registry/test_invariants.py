@@ -67,7 +67,7 @@ steps: st.SearchStrategy[Step] = st.one_of(
     st.builds(lambda r, v: about_the_run(lambda k: k.concluded(r, v)), roles, verdicts),
     st.builds(
         command,
-        st.sampled_from(["retrain", "promote", "rollback", "challenge"]),
+        st.sampled_from(["retrain", "promote", "rollback", "challenge", "pause", "resume"]),
         st.integers(0, 3),
     ),
     st.builds(beside, st.integers(1, 3), verdicts),

@@ -1,5 +1,6 @@
 """The state machine of the registry under any events, in any order, as often as they like."""
 
+import math
 from typing import Any, get_args
 
 import msgspec
@@ -16,7 +17,6 @@ from driftloop.contracts import events as e
 from driftloop.contracts.errors import InvalidInput
 from driftloop.contracts.requests import Command
 from driftloop.contracts.state import ModelState
-from driftloop.registry.domain import commands
 from tests.support.loop import spec
 from tests.support.thorough import examples
 from tests.unit.registry.keeper import DAY, MODEL, Keeper
@@ -39,7 +39,7 @@ class Registry(RuleBasedStateMachine):
         self.heard: list[e.AnyEvent] = []
         self.said: list[e.AnyEvent] = []
         self.champion = 0
-        self.requests = 0
+        self.paused = False
 
     @initialize(approval=st.booleans(), undecided=st.sampled_from(["reject", "promote"]))
     def begin(self, approval: bool, undecided: str) -> None:
@@ -116,14 +116,32 @@ class Registry(RuleBasedStateMachine):
         command=st.sampled_from(COMMANDS), version=versions, by=st.sampled_from(["ann", "bob", ""])
     )
     def command(self, command: str, version: int, by: str) -> None:
+        self._order(command, by, version=version)
+
+    @rule(
+        detector=st.sampled_from(["", "a", "loss", "x" * 201]),
+        seconds=st.sampled_from([-1.0, 0.0, 60.0, 86_400.0, 1e9, math.inf, math.nan]),
+    )
+    def silence(self, detector: str, seconds: float) -> None:
+        """It changes what is heard, and nothing else."""
         before = self.keeper.state
-        try:
-            _, said = self._order(command, version, by)
-        except InvalidInput:
-            assert self.keeper.state == before
-        else:
-            assert isinstance(said[0], e.OperatorRequested)
-            self._keep(said)
+        done = self._order("silence", "ann", detector=detector, seconds=seconds)
+        after = self.keeper.state
+        assert msgspec.structs.replace(after, silences=before.silences) == before
+        if done:
+            now = self.keeper.now
+            assert (after.silenced(detector or "a", now) is not None) >= (seconds > 0)
+            assert all(its.until > now for its in after.silences)
+
+    @rule(command=st.sampled_from(["pause", "resume"]), by=st.sampled_from(["ann", "bob"]))
+    def hold(self, command: str, by: str) -> None:
+        """It changes who may start a run, and nothing else."""
+        before = self.keeper.state
+        done = self._order(command, by)
+        after = self.keeper.state
+        assert msgspec.structs.replace(after, paused=before.paused) == before
+        assert done == ((before.paused is None) == (command == "pause"))
+        assert not done or (after.paused is not None) == (command == "pause")
 
     @rule(day=days)
     def clock(self, day: int) -> None:
@@ -187,6 +205,13 @@ class Registry(RuleBasedStateMachine):
         assert {shadow.version for shadow in state.shadows} <= shadowed
 
     @invariant()
+    def a_pause_counts_what_it_declined(self) -> None:
+        paused = self.keeper.state.paused
+        told = [event for event in self.said if isinstance(event, e.TriggerDeclined)]
+        because = [event for event in told if event.reason.startswith("paused by")]
+        assert paused is None or paused.declined <= len(because)
+
+    @invariant()
     def the_state_survives_its_way_into_the_bucket(self) -> None:
         state = self.keeper.state
         assert msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=ModelState) == state
@@ -199,20 +224,25 @@ class Registry(RuleBasedStateMachine):
         self.heard.append(event)
         self._keep(self.keeper.hear(event))
 
-    def _order(self, command: str, version: int, by: str) -> tuple[Any, list[e.AnyEvent]]:
-        self.requests += 1
-        asked = Command(
-            command=command,  # type: ignore[arg-type]  # one of its literals, as a text
-            by=by,
-            version=version,
-            request=f"request-{self.requests}",
-        )
-        decision = self.keeper._decision()
-        done = commands.on_command(decision, asked)
-        return done, self.keeper._take(decision)
+    def _order(self, command: str, by: str, **more: Any) -> bool:
+        """Whether it was carried out; what is refused changes nothing."""
+        before = self.keeper.state
+        try:
+            _, said = self.keeper.command(command, by=by, **more)
+        except InvalidInput:
+            assert self.keeper.state == before
+            return False
+        assert isinstance(said[0], e.OperatorRequested)
+        assert (said[0].by, said[0].command) == (by, command)
+        self._keep(said)
+        return True
 
     def _keep(self, said: list[e.AnyEvent]) -> None:
         self.said += said
+        if self.paused and self.keeper.state.paused is not None:
+            asked = [event.trigger for event in said if isinstance(event, e.RetrainRequested)]
+            assert set(asked) <= {"operator"}, "only an operator starts a run of a paused loop"
+        self.paused = self.keeper.state.paused is not None
 
 
 Registry.TestCase.settings = examples(60, stateful_step_count=40)

@@ -24,7 +24,8 @@ NATS_CONF = ROOT / "deploy/nats/nats.conf"
 MODULE_LINES = 300
 FUNCTION_LINES = 40
 NOT_DEPLOYED = {"cli", "local"}
-INFRASTRUCTURE = {"nats", "clickhouse", "keys", "provision", "operator"}
+MONITORING = {"prometheus", "grafana"}
+INFRASTRUCTURE = {"nats", "clickhouse", "keys", "provision", "operator"} | MONITORING
 
 # Put together from parts, so that this file passes its own test.
 REGISTRY_HOSTS = re.compile(
@@ -163,6 +164,8 @@ def test_compose_publishes_ports_on_loopback_only(compose: dict[str, Any]) -> No
         "console": ["127.0.0.1:8800:8800"],
         "ingest": ["127.0.0.1:8801:8801"],
         "inference": ["127.0.0.1:8802:8802", "127.0.0.1:8809:8809"],
+        "prometheus": ["127.0.0.1:9090:9090"],
+        "grafana": ["127.0.0.1:3000:3000"],
     }
 
 

@@ -3,8 +3,9 @@
 import msgspec
 import pytest
 
+from driftloop.contracts.sql import identifier, text
 from driftloop.modelspec.spec import Feature, Spec, Target
-from driftloop.telemetry.domain.views import identifier, text, views
+from driftloop.telemetry.domain.views import views
 
 SPEC = Spec(
     name="flights",

@@ -64,6 +64,33 @@ async def in_flight(bus: Bus, models: Sequence[str]) -> list[InFlight]:
     return found
 
 
+async def at_rest(bus: Bus, model: str) -> tuple[int, ...] | None:
+    """The last sequences of a model in `STREAMS`, if all of it is handled; None while it is not.
+
+    If they are the same before and after a count, nothing of the model was on its way meanwhile.
+    """
+    last: dict[str, int] = {}
+    for stream, subject in zip(STREAMS, _subjects(model), strict=True):
+        found = await bus.log.last(stream, subject)
+        last[stream] = found.seq if found is not None else 0
+    for stream, durable in CONSUMERS:
+        reached = await bus.log.reached(stream, durable)
+        if reached.behind and reached.acknowledged < last[stream]:
+            return None
+    return None if await _unread(bus, model) else tuple(last.values())
+
+
+def _subjects(model: str) -> tuple[str, ...]:
+    """The subjects of a model in `STREAMS`."""
+    return (
+        f"rows.{model}.*.*",
+        subjects.labels(model),
+        subjects.scored(model),
+        subjects.outcomes(model),
+        f"dead.*.{model}",
+    )
+
+
 async def _unread(bus: Bus, model: str) -> list[InFlight]:
     at = await joining(bus, model) or Joining()
     found: list[InFlight] = []

@@ -7,6 +7,7 @@ from typing import Final
 import pyarrow as pa
 
 from driftloop.bus.audit.ids import IdSets, hashes
+from driftloop.bus.audit.pace import FULL, Pace
 from driftloop.bus.audit.sums import UNKEPT
 from driftloop.bus.audit.window import Window
 from driftloop.bus.bus import Bus
@@ -28,8 +29,9 @@ Progress = Callable[[int], None]
 class Reading:
     """What the streams hold of one model within a window."""
 
-    def __init__(self, bus: Bus, model: str, span: Window, sets: IdSets) -> None:
+    def __init__(self, bus: Bus, model: str, span: Window, sets: IdSets, pace: Pace = FULL) -> None:
         self._bus = bus
+        self._pace = pace
         self._model = model
         self._window = span
         self._sets = sets
@@ -66,6 +68,7 @@ class Reading:
                 progress(take(message))
             except Reject:  # among the dead letters of whoever works on it
                 self.unreadable += 1
+            await self._pace.rest()
 
     async def _letters(self) -> None:
         """The positions of dead letters by who could not use them, those that were dropped too."""

@@ -11,6 +11,7 @@ import msgspec
 
 from driftloop.bus.audit.flight import InFlight, Joining, in_flight, joining
 from driftloop.bus.audit.ids import IdSets
+from driftloop.bus.audit.pace import FULL, Pace
 from driftloop.bus.audit.reading import Progress, Reading
 from driftloop.bus.audit.sums import Sum, count, sums
 from driftloop.bus.audit.tables import Dropped, dropped, kept
@@ -69,16 +70,22 @@ async def audit(
     models: Sequence[str],
     since: float = 0.0,
     progress: Progress = lambda _: None,
+    *,
+    pace: Pace = FULL,
+    drops: bool = True,
 ) -> Report:
     """Count everything of these models from `since` (seconds since 1970) on.
+
+    `pace` rests between messages. Without `drops`, what bounds dropped is not looked for, which
+    reads every sample of every service in the window.
 
     Raises `Retry` when the broker, feedback or telemetry does not answer.
     """
     began = time.monotonic()
     span = await window(bus, since)
     flying = await in_flight(bus, models)
-    read = [await _read(bus, model, span, progress) for model in models]
-    tables = await kept(bus, span)
+    read = [await _read(bus, model, span, progress, pace) for model in models]
+    tables = await kept(bus, models, span)
     found: list[Sum] = []
     for one in read:
         copies, join = one.reading.copies, one.join.join
@@ -89,7 +96,7 @@ async def audit(
     return Report(
         since=span.text,
         sums=found,
-        dropped=await dropped(bus, list(models), span),
+        dropped=await dropped(bus, list(models), span) if drops else [],
         in_flight=flying,
         unreadable=sum(one.reading.unreadable for one in read),
         ids=sum(one.numbers["ids"] for one in read),
@@ -97,7 +104,7 @@ async def audit(
     )
 
 
-async def _read(bus: Bus, model: str, span: Window, progress: Progress) -> _Read:
+async def _read(bus: Bus, model: str, span: Window, progress: Progress, pace: Pace) -> _Read:
     before = await joining(bus, model)
     ids = 0
 
@@ -108,7 +115,7 @@ async def _read(bus: Bus, model: str, span: Window, progress: Progress) -> _Read
 
     with tempfile.TemporaryDirectory(prefix="driftloop-audit-") as folder:
         sets = IdSets(Path(folder))
-        reading = Reading(bus, model, span, sets)
+        reading = Reading(bus, model, span, sets, pace)
         await reading.read(heard)
         numbers = await asyncio.to_thread(count, sets.slices(), whole=span.whole)
     after = await joining(bus, model)

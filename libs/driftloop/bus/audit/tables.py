@@ -1,6 +1,7 @@
 """What ClickHouse has, asked of telemetry: event ids by table, and rows that were dropped."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -10,6 +11,7 @@ from driftloop.bus.audit.window import Window
 from driftloop.bus.bus import Bus
 from driftloop.contracts import requests
 from driftloop.contracts.batches import decode
+from driftloop.contracts.sql import text
 
 ASK_SECONDS: Final = 120.0
 STREAM_OF: Final = {
@@ -38,14 +40,16 @@ class Dropped(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
 
 
-async def kept(bus: Bus, span: Window) -> dict[str, dict[str, int]]:
-    """Different event ids by model and table, of messages in the window.
+async def kept(bus: Bus, models: Sequence[str], span: Window) -> dict[str, dict[str, int]]:
+    """Different event ids of these models, by model and table, of messages in the window.
 
     A table keeps the newest copy of an id and its sequence, so an id is of the window if that is.
     """
+    names = ", ".join(map(text, models))
     parts = [
         f"SELECT model, '{table}' AS name, {_different(table)} AS n FROM {table} FINAL"
-        f" WHERE seq >= {span.start(STREAM_OF[table])} GROUP BY model"
+        f" WHERE model IN ({names or 'NULL'}) AND seq >= {span.start(STREAM_OF[table])}"
+        " GROUP BY model"
         for table in TABLES
     ]
     found: defaultdict[str, dict[str, int]] = defaultdict(dict)

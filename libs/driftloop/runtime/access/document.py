@@ -1,5 +1,6 @@
 """The OpenAPI document says which routes need a token, with which scopes, and how they refuse."""
 
+import re
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -8,6 +9,8 @@ from driftloop.runtime.access.rules import Rules
 from driftloop.runtime.problems import MEDIA_TYPE
 
 SCHEME: Final = "token"
+_CONVERTER: Final = re.compile(r":\w+\}")
+"""What a path says of a parameter's form, as in `{id:path}`; OpenAPI's paths do not."""
 TEXTS: Final = {
     "401": "No token, or one that is not known, is revoked or has expired",
     "403": "The token has no scope for this",
@@ -41,9 +44,10 @@ def document(app: FastAPI, rules: Rules) -> None:
 def _add(made: dict[str, Any], rules: Rules) -> None:
     scheme = {"type": "http", "scheme": "bearer", "description": "`driftloop token create`"}
     made.setdefault("components", {}).setdefault("securitySchemes", {})[SCHEME] = scheme
+    told = {_CONVERTER.sub("}", key): rule for key, rule in rules.items()}
     for path, operations in made["paths"].items():
         for method, operation in operations.items():
-            rule = rules[f"{method.upper()} {path}"]
+            rule = told[f"{method.upper()} {path}"]
             if not rule.scopes:
                 operation["security"] = []
                 continue

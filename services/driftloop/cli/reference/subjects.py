@@ -113,7 +113,7 @@ def _headers() -> list[tuple[str, ...]]:
         origin=origin,
     )
     made["ce-time"] = "2013-02-08T06:00:00.000+00:00"
-    made["traceparent"] = "00-(32 hexadecimal)-(16 hexadecimal)-01"
+    made["traceparent"] = "00-(32 hexadecimal)-(16 hexadecimal)-00"
     made[headers.ROWS] = "256"
     made[headers.TOTAL] = "120000"
     made[headers.INPUT] = "SCORED:8812"

@@ -11,6 +11,12 @@ STALE_SECONDS: Final = 15.0
 """A counter that nobody has reported for so long stands still."""
 
 
+MOST_PROCESSES: Final = 32
+
+Process = tuple[int, float]
+"""Id of a process and when it began (seconds since 1970)."""
+
+
 class Sample(msgspec.Struct, frozen=True):
     """What a counter said at a time (seconds since 1970)."""
 
@@ -39,6 +45,38 @@ class Rate:
         first, last = self._samples[0], self._samples[-1]
         span = last.at - first.at
         return (last.value - first.value) / span if span > 0 else 0.0
+
+    @property
+    def moves(self) -> bool:
+        """Whether the counter grew within the last samples."""
+        return bool(self._samples) and self._samples[0].value != self._samples[-1].value
+
+    @property
+    def at(self) -> float:
+        """When the last sample was taken; 0 before the first."""
+        return self._samples[-1].at if self._samples else 0.0
+
+
+class Rates:
+    """The rate of one counter that several processes have, added up."""
+
+    def __init__(self) -> None:
+        self._rates: dict[Process, Rate] = {}
+
+    def add(self, process: Process, at: float, value: float) -> bool:
+        """Take a sample of one of them; whether the rate is, or was, anything but 0."""
+        rate = self._rates.get(process)
+        if rate is None:
+            rate = self._rates[process] = Rate()
+            if len(self._rates) > MOST_PROCESSES:
+                del self._rates[min(self._rates, key=lambda key: self._rates[key].at)]
+        moved = rate.moves
+        rate.add(at, value)
+        return moved or rate.moves
+
+    def per_second(self, now: float) -> float:
+        """The mean rate of all of them."""
+        return sum(rate.per_second(now) for rate in self._rates.values())
 
 
 def labelled(counters: dict[str, float], name: str) -> dict[str, float]:

@@ -1,12 +1,9 @@
 """The picture of a run: its steps, which are done, and which one it stands at."""
 
-from typing import Final, Literal
+from typing import Final
 
-import msgspec
-
+from driftloop.console.api.shapes.model import Step, StepState
 from driftloop.contracts.state import Run, Stage
-
-StepState = Literal["done", "now", "failed", "open"]
 
 STEPS: Final = ("trigger", "train", "gate", "shadow", "promote", "probation")
 _AT: Final[dict[Stage, int]] = {
@@ -16,13 +13,6 @@ _AT: Final[dict[Stage, int]] = {
     "approval": 4,
     "probation": 5,
 }
-
-
-class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """A step of the loop and how far it is."""
-
-    name: str
-    state: StepState
 
 
 def picture(run: Run | None) -> tuple[Step, ...]:

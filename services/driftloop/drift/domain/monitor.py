@@ -129,9 +129,18 @@ class Monitor:
 
     def standing(self, stream: str) -> Iterator[Standing]:
         """Where the signals that are fed by `stream` stand."""
+        for _, group in self._fed_by(stream):
+            yield from group.standing()
+
+    def evidence(self, stream: str) -> Iterator[tuple[str, float]]:
+        """The groups that are fed by `stream`, and the share of what makes an alarm that is in."""
+        for name, group in self._fed_by(stream):
+            yield name, group.evidence
+
+    def _fed_by(self, stream: str) -> Iterator[tuple[str, Signals]]:
         for name, group in self.groups.items():
             if (name in ("label", "loss")) == (stream == "OUTCOMES"):
-                yield from group.standing()
+                yield name, group
 
     def _drifted(
         self, name: str, values: Matrix, seq: int, times: IntArray, rows: IntArray

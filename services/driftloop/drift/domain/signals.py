@@ -77,6 +77,11 @@ class Signals:
         self._done = 0
         """Rows that were looked at."""
 
+    @property
+    def evidence(self) -> float:
+        """All evidence as a share of what makes an alarm."""
+        return float(self._detector.evidence.sum())
+
     def standing(self) -> Iterator[Standing]:
         """Where each signal that is watched stands."""
         shares = self._detector.evidence

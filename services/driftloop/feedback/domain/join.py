@@ -14,16 +14,18 @@ from typing import Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from driftloop.contracts.batches import EVENT_ID, LABEL, LABEL_TIME
+from driftloop.contracts.batches import EVENT_ID, LABEL, LABEL_TIME, ROW_QUARANTINED
 from driftloop.feedback.domain.ids import Ids, Mask, Rows
-from driftloop.feedback.domain.known import Known, one_batch, pick
+from driftloop.feedback.domain.known import KEY_MASK, ROW_BITS, Known, one_batch, pick
 from driftloop.feedback.domain.labels import LabelCodec
 from driftloop.feedback.domain.waiting import Chunk, Low, Said, ShiftRegister
 from driftloop.modelspec import durations
 from driftloop.modelspec.spec import Spec
 
 EARLY: Final = pa.schema([EVENT_ID, pa.field("text", pa.string()), LABEL, LABEL_TIME])
-QUARANTINED: Final = "its row was quarantined"
+
+
+NOWHERE: Final = np.empty(0, np.int64)
 
 
 class GivenUp(NamedTuple):
@@ -35,10 +37,19 @@ class GivenUp(NamedTuple):
 
 
 class Joined(NamedTuple):
-    """What one input led to: outcomes (or None), and labels given up."""
+    """What one input led to: outcomes (or None), and labels given up.
+
+    `places` says where the predictions of the outcomes lay, row by row.
+    """
 
     outcomes: pa.RecordBatch | None
     given_up: list[GivenUp]
+    places: Rows = NOWHERE
+
+    def scored(self, start: int, stop: int) -> list[int]:
+        """Sequences of the scored messages of these outcomes, each once."""
+        found: list[int] = np.unique(self.places[start:stop] >> ROW_BITS & KEY_MASK).tolist()
+        return found
 
 
 class Join:
@@ -106,14 +117,15 @@ class Join:
             return Joined(None, self._bound())
         chunk = Chunk(seq, batch, count, new, time=time, said=said)
         base = self._predictions.add(chunk, seq)
-        outcomes = None
+        outcomes, places_of = None, NOWHERE
         if self._early.rows and len(early := np.flatnonzero(new & (kinds >= 0))):
             labels = _in_order(self._early.take, places[early])
             self._done.move_here(ids.take(early), slots[early], said.outcomes)
-            outcomes = self._outcomes(base + early, labels.column(2), labels.column(3))
+            places_of = base + early
+            outcomes = self._outcomes(places_of, labels.column(2), labels.column(3))
         waits = np.flatnonzero(new & (kinds < 0))
         self._known.learn(ids, waits, base + waits)
-        return Joined(outcomes, self._bound())
+        return Joined(outcomes, self._bound(), places_of)
 
     def add_labels(self, batch: pa.RecordBatch, seq: int, time: float, said: Said) -> Joined:
         """Labels arrive; those whose predictions wait are joined, the others wait."""
@@ -143,7 +155,7 @@ class Join:
             chunk = Chunk(seq, rows, len(early), _all(len(early)), time=time, said=said)
             base = self._early.add(chunk)
             self._known.learn(ids, early, base + np.arange(len(early)))
-        return Joined(outcomes, given_up + self._bound())
+        return Joined(outcomes, given_up + self._bound(), places[order] if len(met) else NOWHERE)
 
     def refuse(self, event_ids: pa.Array | Sequence[str], seq: int) -> list[GivenUp]:
         """These rows were quarantined: their labels will never find a prediction."""
@@ -157,7 +169,7 @@ class Join:
             return []
         labels = _in_order(self._early.take, places[waiting])
         self._known.forget(slots[waiting])
-        return _given_up(labels, QUARANTINED)
+        return _given_up(labels, ROW_QUARANTINED)
 
     def expire(self, scored_clock: float, labels_clock: float) -> list[GivenUp]:
         """Give up what waited too long: each side waits on the clock of the other one's log."""
@@ -185,7 +197,7 @@ class Join:
         ids, texts = (column.take(pa.array(rows)).to_pylist() for column in columns[:2])
         accepted = self._codec.accepted
         reasons = [
-            QUARANTINED if bad_row else f"label: {text!r} is not accepted; accepted: {accepted}"
+            ROW_QUARANTINED if bad_row else f"label: {text!r} is not accepted; accepted: {accepted}"
             for text, bad_row in zip(texts, refused.tolist(), strict=True)
         ]
         return list(map(_MAKE, zip(ids, texts, reasons, strict=True)))

@@ -17,6 +17,7 @@ from driftloop.feedback.domain.index import Index
 ROW_BITS: Final = 24
 ROW_MASK: Final = (1 << ROW_BITS) - 1
 KEY_BITS: Final = 37
+KEY_MASK: Final = (1 << KEY_BITS) - 1
 KIND_BITS: Final = ROW_BITS + KEY_BITS
 """A place is one number: the shelf, the block's number on it, and the row in that block. The first
 two are the block's key.

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import REGISTRY, Counter
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from driftloop.inference.core.call import Call
@@ -38,6 +38,14 @@ STAGES: Final = ("decode", "queue", "run", "encode", "total")
 REQUESTS: Final = metrics.counter("predict_requests", "Requests for an answer", ["outcome"])
 ROWS: Final = metrics.counter("predict_rows", "Rows answered on request", ["model"])
 RUNS: Final = metrics.counter("predict_runs", "Runs of a model for requests; each is a micro-batch")
+SECONDS: Final = metrics.collected_histogram(
+    "predict_seconds",
+    "Time of a request by stage; run and encode are those of a whole micro-batch",
+    ["stage"],
+)
+BUSY: Final = metrics.collected_counter(
+    "model_run_seconds", "Time a model itself ran, on request and for the stream", ["model"]
+)
 
 
 class Stage:
@@ -73,6 +81,7 @@ class Meters(Collector):
 
     def __init__(self) -> None:
         self._stages = {stage: Stage() for stage in STAGES}
+        self._busy: dict[str, float] = {}
         self._answered = REQUESTS.labels("answered")
 
     def ran(self, calls: Sequence[Call], began: float, ran: float, now: float) -> None:
@@ -87,24 +96,30 @@ class Meters(Collector):
         stages["run"].add([ran - began])
         stages["encode"].add([now - ran])
         self._answered.inc(len(calls))
-        ROWS.labels(calls[0].plan.spec.name).inc(rows)
+        model = calls[0].plan.spec.name
+        self.busy(model, ran - began)
+        ROWS.labels(model).inc(rows)
         RUNS.inc()
+
+    def busy(self, model: str, seconds: float) -> None:
+        """The champion of a model ran for so long."""
+        self._busy[model] = self._busy.get(model, 0.0) + seconds
 
     def refused(self, kind: type[Exception]) -> None:
         """A request got an error of this kind."""
         _refused(kind.__name__).inc()
 
     def collect(self) -> Iterator[Metric]:
-        """The histograms, for `/metrics`."""
-        family = HistogramMetricFamily(
-            "driftloop_predict_seconds",
-            "Time of a request by stage; run and encode are those of a whole micro-batch",
-            labels=["stage"],
-        )
+        """The histograms and times, for `/metrics`."""
+        family = SECONDS()
         for stage, its in self._stages.items():
             buckets, total = its.told()
             family.add_metric([stage], buckets, total)
         yield family
+        ran = BUSY()
+        for model, seconds in list(self._busy.items()):
+            ran.add_metric([model], seconds)
+        yield ran
 
 
 @cache

@@ -1,10 +1,13 @@
 """What an operator can ask for, beyond the loop."""
 
+from collections.abc import Callable
+from typing import Final
+
 from driftloop.contracts.errors import InvalidInput
 from driftloop.contracts.events import OperatorRequested
 from driftloop.contracts.names import run_id
 from driftloop.contracts.requests import Command, Done
-from driftloop.registry.domain import approval, contest, crown, triggers
+from driftloop.registry.domain import approval, contest, crown, holding, triggers
 from driftloop.registry.domain.decision import Decision
 
 
@@ -18,16 +21,18 @@ def on_command(decision: Decision, command: Command) -> Done:
         by=command.by,
         reason=command.reason or "no reason given",
         request=command.request,
+        detector=command.detector,
+        until=holding.until(command.seconds, decision.context.now),
     )
     decision.begin_with(asked)
-    if command.command == "retrain":
-        return _retrain(decision, asked)
-    if command.command == "approve":
-        return approval.approve(decision, asked)
-    if command.command == "deny":
-        return approval.deny(decision, asked)
-    version = command.version
-    if command.command == "rollback" and not version:
+    act = _WITHOUT_VERSION.get(command.command)
+    return act(decision, asked) if act is not None else _of_version(decision, asked)
+
+
+def _of_version(decision: Decision, asked: OperatorRequested) -> Done:
+    """A challenge, a promotion or a roll-back."""
+    state, version = decision.state, asked.version
+    if asked.command == "rollback" and not version:
         version = _previous(decision)
     if version not in state.versions:
         known = ", ".join(str(v) for v in sorted(state.versions)) or "none yet"
@@ -36,15 +41,15 @@ def on_command(decision: Decision, command: Command) -> Done:
         )
     if version == state.champion:
         raise InvalidInput(f"version: {version} is the champion already; accepted: another one")
-    if command.command == "challenge":
+    if asked.command == "challenge":
         return contest.enter(decision, asked)
     if state.run is not None:
         decision.version_stage(state.run.version, "retired")
-        decision.finish("superseded", f"{command.by} asked for a {command.command}: {asked.reason}")
-    if command.command == "promote" and approval.wanted(decision):
+        decision.finish("superseded", f"{asked.by} asked for a {asked.command}: {asked.reason}")
+    if asked.command == "promote" and approval.wanted(decision):
         return approval.ask_for(decision, asked)
-    reason = f"{command.by}: {asked.reason}"
-    act = crown.promote if command.command == "promote" else crown.roll_back
+    reason = f"{asked.by}: {asked.reason}"
+    act = crown.promote if asked.command == "promote" else crown.roll_back
     act(decision, run_id(asked.event_id()), version, reason)
     return Done(text=f"version {version} is the champion of {state.model}")
 
@@ -71,3 +76,18 @@ def _previous(decision: Decision) -> int:
     if not past:
         raise InvalidInput("rollback: there was no champion before; accepted: after a promotion")
     return past[-1]
+
+
+def _noted(_: Decision, asked: OperatorRequested) -> Done:
+    return Done(text=f"{asked.command} of {asked.model} is noted")
+
+
+_WITHOUT_VERSION: Final[dict[str, Callable[[Decision, OperatorRequested], Done]]] = {
+    "retrain": _retrain,
+    "approve": approval.approve,
+    "deny": approval.deny,
+    "pause": holding.pause,
+    "resume": holding.resume,
+    "silence": holding.silence,
+    "requeue": _noted,
+}

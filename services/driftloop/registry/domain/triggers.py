@@ -17,6 +17,7 @@ from driftloop.contracts.events import (
 from driftloop.contracts.names import run_id
 from driftloop.contracts.state import Deferred, Run
 from driftloop.modelspec import durations
+from driftloop.registry.domain import holding
 from driftloop.registry.domain.decision import Decision
 
 MOST_ATTEMPTS = 3
@@ -73,12 +74,14 @@ def _alarm(trigger: Trigger, event: Alarm, reason: str) -> Fired:
 
 def on_trigger(decision: Decision, trigger: Fired) -> None:
     """Start a run, put the trigger off, or decline it and say why."""
-    state, spec = decision.state, decision.spec
-    if not state.champion and trigger.trigger != "operator":
-        if state.run is None and trigger.rows >= spec.training.min_rows:
-            start(decision, trigger._replace(trigger="bootstrap"))
+    if not _wanted(decision, trigger):
         return
-    if trigger.trigger != "operator" and trigger.trigger not in spec.triggers.on:
+    state, spec = decision.state, decision.spec
+    if paused := holding.declines(decision, trigger.trigger):
+        _decline(decision, trigger, paused)
+        return
+    if not state.champion and trigger.trigger != "operator":
+        start(decision, trigger._replace(trigger="bootstrap"))
         return
     if trigger.seq < _champion_since(decision, trigger.stream):
         _decline(decision, trigger, f"version {state.champion} took over since")
@@ -95,6 +98,16 @@ def on_trigger(decision: Decision, trigger: Fired) -> None:
         _defer(decision, trigger)
     else:
         _decline(decision, trigger, "the cool-down is on" if cooling else "a run is in progress")
+
+
+def _wanted(decision: Decision, trigger: Fired) -> bool:
+    """Whether it starts runs at all; before the first champion, enough labelled rows do."""
+    state, spec = decision.state, decision.spec
+    if trigger.trigger == "operator":
+        return True
+    if not state.champion:
+        return state.run is None and trigger.rows >= spec.training.min_rows
+    return trigger.trigger in spec.triggers.on
 
 
 def _cooling(decision: Decision, data_time: int) -> bool:
@@ -115,7 +128,7 @@ def on_schedule(decision: Decision) -> None:
     state, spec = decision.state, decision.spec
     due = state.last_run_wall_time + durations.seconds(spec.triggers.every)
     wanted = "schedule" in spec.triggers.on and state.champion and state.run is None
-    if not wanted or decision.context.now < due:
+    if not wanted or state.paused is not None or decision.context.now < due:
         return
     if state.deferred is not None:
         return  # an alarm that waits goes first
@@ -156,7 +169,7 @@ def _defer(decision: Decision, trigger: Fired) -> None:
 def on_clock(decision: Decision, data_time: int) -> None:
     """The data's clock moved on: a trigger that waited may start its run now."""
     waiting = decision.state.deferred
-    if waiting is None or decision.state.run is not None:
+    if waiting is None or decision.state.run is not None or decision.state.paused is not None:
         return
     if waiting.trigger != "operator" and _cooling(decision, data_time):
         return

@@ -64,6 +64,7 @@ _TABLES: Final[dict[str, pa.Schema]] = {
         "rss_bytes": WHOLE,
         "cpu_seconds": REAL,
         "counters": pa.map_(TEXT, REAL),
+        "version": TEXT,
     },
     "evidence": {
         **_PLACE,

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from driftloop.contracts.sql import identifier, text
 from driftloop.modelspec.spec import Feature, Spec
 
 SUFFIXES: Final = {"scored": "_scored", "outcomes": "_outcomes"}
@@ -29,24 +30,6 @@ def views(spec: Spec) -> list[View]:
         digest = hashlib.sha256(statement.encode()).hexdigest()[:16]
         made.append(View(spec.name + suffix, digest, f"{statement}\nCOMMENT {text(digest)}"))
     return made
-
-
-def identifier(name: str) -> str:
-    """`name` quoted as an identifier.
-
-    >>> identifier("a`b")
-    '`a\\\\`b`'
-    """
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
-
-
-def text(value: str) -> str:
-    """`value` quoted as a text literal.
-
-    >>> text("it's")
-    "'it\\\\'s'"
-    """
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _view(spec: Spec, table: str, suffix: str) -> str:

@@ -1,0 +1,82 @@
+"""Whose rows are counted next, and what a card says of a count."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from driftloop.bus.audit.report import Report
+from driftloop.bus.audit.sums import Sum
+from driftloop.console import audits
+from driftloop.console.audits import Audits, audited
+from driftloop.console.domain.cards import Audited
+from tests.support.access import unconnected
+
+
+def report(missing: int = 0) -> Report:
+    its = Sum(
+        model="a", name="valid", left=5, parts={"scored": 5 - missing}, missing=missing, extra=0
+    )
+    return Report(since="", sums=[its], dropped=[], in_flight=[], unreadable=0, ids=5, seconds=0.0)
+
+
+class Counted:
+    """Audits whose counts are given: sums, and where the model stood before and after."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.report = report()
+        self.at_rest: list[tuple[int, ...] | None] = []
+        self.now = 1_000.0
+        self.heard: list[tuple[str, Audited]] = []
+        monkeypatch.setattr(audits, "audit", self._audit)
+        monkeypatch.setattr(audits, "at_rest", self._at_rest)
+        self.audits = Audits(unconnected(), 600.0, 24.0, lambda: self.now)
+
+    async def _audit(self, *_: Any, **__: Any) -> Report:
+        return self.report
+
+    async def _at_rest(self, *_: Any) -> tuple[int, ...] | None:
+        return self.at_rest.pop(0)
+
+    def count(self, *models: str) -> str | None:
+        """Count the model that is due; its name."""
+        model = self.audits._next(models)
+        if model is not None:
+            asyncio.run(self.audits._one(model, lambda *told: self.heard.append(told)))
+        return model
+
+
+def test_each_model_is_counted_in_its_turn_and_again_when_it_is_due(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    its = Counted(monkeypatch)
+    its.at_rest = [None] * 10
+    assert [its.count("b", "a"), its.count("b", "a"), its.count("b", "a")] == ["a", "b", None]
+    its.now += 601
+    assert its.count("b") == "b"
+    assert set(its.audits.found) == {"b"}
+
+
+def test_a_count_that_does_not_close_while_something_is_on_its_way_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    its = Counted(monkeypatch)
+    its.at_rest = [(1,)]
+    its.count("a")
+    assert [told.state for _, told in its.heard] == ["closed"]
+    its.report = report(missing=2)
+    for before, *after in ([None], [(1,), (2,)], [(1,), None]):
+        its.now += 601
+        its.at_rest = [before, *after]
+        assert its.count("a") == "a"
+    assert len(its.heard) == 1
+    its.now += 31  # sooner than after a count that says something
+    its.at_rest = [(2,), (2,)]
+    assert its.count("a") == "a"
+    assert (its.heard[-1][1].state, its.heard[-1][1].missing) == ("open", 2)
+
+
+def test_what_is_missing_is_the_largest_difference_of_any_sum() -> None:
+    found = report(missing=3)
+    assert audited(found, 5.0) == Audited(state="open", missing=3, at=5.0)
+    assert audited(report(), 5.0) == Audited(state="closed", at=5.0)
