@@ -11,7 +11,7 @@ READY := .venv/.stamp
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 CACHES := .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help setup demo bench bench-serve bench-data bench-evidence bench-console screenshots test faults soak fuzz check format lock docs dist clean
+.PHONY: help setup demo bench bench-serve bench-data bench-evidence bench-console screenshots test browser faults soak fuzz check format lock docs dist clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [ARGS='...']"
@@ -40,8 +40,11 @@ bench-console: $(READY) ## 1,000 models and 1,000 events/s in a browser; ARGS='-
 screenshots: $(READY) ## Every page of the console, light and dark, into docs/images/console
 	@$(BIN)/python -m tests.browser.screenshots $(ARGS)
 
-test: $(READY) ## Run every test, two at a time; those that need Docker skip without; ARGS for pytest
-	@$(BIN)/pytest -q -rs -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: $(READY) ## Run the tests, two at a time; those that need Docker skip without; ARGS for pytest
+	@$(BIN)/pytest -q -rs -n 2 --dist loadfile --no-loadscope-reorder -m "not browser" $(ARGS)
+
+browser: $(READY) ## Use the console in Chromium on real flights, as `make test` does not; ARGS for pytest
+	@$(BIN)/pytest -q -rs -m browser $(ARGS) tests/browser
 
 faults: $(READY) ## Bring about every fault of tests/faults; ARGS='--seed 7', '--fault 12', for pytest
 	@$(BIN)/pytest -q -m fault --faults -n 2 --dist loadfile --table=faults-report.json $(ARGS) tests

@@ -7,7 +7,7 @@ import pytest
 from tests.browser.browser import WITHOUT
 from tests.browser.crowd import measure
 
-pytestmark = [WITHOUT, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [WITHOUT, pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
 
 MOST_BLOCK = 1_000.0
 """Milliseconds: beside other tests a browser waits for its turn. The bench asks for 200."""

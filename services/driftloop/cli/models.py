@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SILENT_SECONDS: Final = 15.0
 """A service that has said nothing for so long is taken for dead."""
+LATELY_SECONDS: Final = 86_400.0
+"""How long a roll-back is something to look at, as on the console."""
 
 Only = Annotated[
     str | None,
@@ -64,6 +66,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """The version that waits for approval; 0: none."""
     silences: tuple[Silence, ...] = ()
     """Those that are not over."""
+    rolled_back: int = 0
+    """The version that was rolled back by the newest run, within a day; 0: none."""
 
     @property
     def problem(self) -> str:
@@ -72,6 +76,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
             return f"version {self.waiting} waits for approval"
         if self.paused is not None:
             return f"paused by {self.paused.by}: {self.paused.reason}"
+        if self.rolled_back:
+            return f"version {self.rolled_back} was rolled back"
         return "" if self.champion else "no version answers yet"
 
 
@@ -137,6 +143,8 @@ def summary(model: ModelState) -> Summary:
     stages: dict[str, int] = {}
     for version in model.versions.values():
         stages[version.stage] = stages.get(version.stage, 0) + 1
+    now = time.time()
+    back = [run for run in all_runs(model)[:1] if run.verdict == "rolled_back"]
     return Summary(
         model=model.model,
         champion=model.champion,
@@ -146,7 +154,8 @@ def summary(model: ModelState) -> Summary:
         runs=model.runs_started,
         paused=model.paused,
         waiting=model.waiting.version if model.waiting is not None else 0,
-        silences=tuple(its for its in model.silences if time.time() < its.until),
+        silences=tuple(its for its in model.silences if now < its.until),
+        rolled_back=next((run.version for run in back if now - run.finished < LATELY_SECONDS), 0),
     )
 
 

@@ -43,6 +43,10 @@ KNOWN_KINDS: Final = (
     "run.finished",
 )
 """Events a card is made of: the newest of each kind and model is read, however old it is."""
+STATELESS: Final = ("data.accumulated",)
+"""Events after which the state of a model is what it was."""
+QUICK_SECONDS: Final = 0.2
+"""States are read at most so often, whatever is said."""
 KNOWN_STATS: Final = ("join", "estimate")
 """Measurements of which the newest of each model is read."""
 AGAIN_SECONDS: Final = 1.0
@@ -68,6 +72,7 @@ class Console:
         self.audits = Audits(bus, settings.audit_seconds, settings.audit_hours)
         self._bus = bus
         self._settings = settings
+        self._news = asyncio.Event()
         self._states = bus.models.changes()
         self._recalled: set[LineKey] = set()
         self._folded = asyncio.Event()
@@ -129,6 +134,8 @@ class Console:
                 kept = self.desk.board.tell(told) if told is not None else None
                 if kept is not None and kept.seq > last:
                     self.sender.tell(kept)
+                    if told is not None and told.kind not in STATELESS:
+                        self._news.set()
             await asyncio.sleep(0)
 
     async def hear_stats(self) -> None:
@@ -156,7 +163,17 @@ class Console:
                 log.warning("states: %s", error)
             _MODELS.set(len(self.desk.about))
             _LEFT_OUT.set(self.desk.board.dropped)
-            await looks.rest(self._bus, self._settings.state_seconds)
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Until something was said that may have changed a state, `state_seconds` at most."""
+        quick = min(QUICK_SECONDS, self._settings.state_seconds)
+        await looks.rest(self._bus, quick)
+        try:
+            await asyncio.wait_for(self._news.wait(), self._settings.state_seconds - quick)
+        except TimeoutError:
+            return
+        self._news.clear()
 
     async def send(self) -> None:
         """Tell open pages what is new."""

@@ -29,7 +29,11 @@ async def spec(past: Past, model: str) -> SpecRevision:
 def revision(known: Registered) -> SpecRevision:
     """A registered spec as text."""
     return SpecRevision(
-        revision=known.revision, time=iso(known.at), by=known.by, text=toml.dumps(known.spec)
+        revision=known.revision,
+        time=iso(known.at),
+        by=known.by,
+        text=toml.dumps(known.spec),
+        reason=known.reason,
     )
 
 
@@ -78,7 +82,9 @@ def _told(message: Delivered) -> SpecRevision | None:
     if not isinstance(event, SpecRegistered) or not event.text:
         return None
     time = message.headers.get("ce-time", "")
-    return SpecRevision(revision=event.revision, time=time, by=event.by, text=event.text)
+    return SpecRevision(
+        revision=event.revision, time=time, by=event.by, text=event.text, reason=event.reason
+    )
 
 
 def _kept(past: Past, message: Delivered) -> SpecRevision | None:

@@ -119,6 +119,7 @@ class SpecRevision(msgspec.Struct, frozen=True, kw_only=True):
     by: str
     text: str
     diff: list[str] = []
+    reason: str = ""
 
 
 class SpecHistory(msgspec.Struct, frozen=True, kw_only=True):

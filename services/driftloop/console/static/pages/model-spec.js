@@ -97,7 +97,7 @@ function showHistory(body, answer, note) {
         "summary.row",
         null,
         h("strong", null, `Revision ${its.revision}`),
-        h("span.quiet", null, `${moment(its.time)} by ${its.by}`),
+        h("span.quiet", null, `${moment(its.time)} by ${its.by}${its.reason ? `: ${its.reason}` : ""}`),
       );
       const inside = its.diff.length ? diffLines(its.diff) : toml(its.text);
       return h(
