@@ -378,6 +378,7 @@ async def test_the_spec_and_its_revisions_are_text(console: Running) -> None:
     assert (now["revision"], now["by"], found["lost"]) == (2, "ana", 0)
     newest, oldest = found["revisions"]
     assert newest["text"] == now["text"]
+    assert [its["reason"] for its in found["revisions"]] == ["reason 2", "reason 1"]
     assert (oldest["revision"], "description" in oldest["text"]) == (1, False)
     assert '+description = "Flights that are late."' in newest["diff"]
     assert oldest["diff"] == []

@@ -219,7 +219,9 @@ async def say_events(bus: Bus) -> list[syn.Said]:
     second = msgspec.structs.replace(SPEC, description="Flights that are late.")
     revision = 0
     for number, spec in enumerate((SPEC, second), 1):
-        kept = Registered(spec=spec, revision=number, by="ana", at=1_000.0 * number)
+        why = f"reason {number}"
+        at = 1_000.0 * number
+        kept = Registered(spec=spec, revision=number, by="ana", at=at, reason=why)
         revision = await bus.specs.write(MODEL, kept, revision)
         text = toml.dumps(spec) if number == 2 else ""  # as an older release said it
         await bus.emit(e.SpecRegistered(model=MODEL, revision=number, by="ana", text=text))

@@ -131,7 +131,8 @@ function showLoop({ picture }, { run, stages }) {
         ? "skipped"
         : "";
   const steps = stages.map((stage) => ({ name: stage.name, state: stage.state, text: text(stage) }));
-  const live = run.verdict === "promoted" ? `v${run.version} answers` : run.verdict ? "the champion stays" : "";
+  const stays = run.verdict === "rolled_back" ? "the old champion is back" : run.verdict ? "the champion stays" : "";
+  const live = run.verdict === "promoted" ? `v${run.version} answers` : stays;
   picture.update({ steps, live: { state: run.verdict ? "done" : "open", text: live } });
   const said = run.verdict ? words(run.verdict) : words(run.stage);
   picture.middle.replaceChildren(
