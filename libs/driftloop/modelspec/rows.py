@@ -99,9 +99,17 @@ def column(values: Sequence[object]) -> pa.Array:
         if any(value is msgspec.UNSET for value in values):
             return column([None if value is msgspec.UNSET else value for value in values])
         made = None
-    if made is None or pa.types.is_nested(made.type):
+    if made is None or pa.types.is_nested(made.type) or _hides_booleans(made, values):
         return pa.array([text(value) for value in values], pa.string())
     return plain_column(made)
+
+
+def _hides_booleans(made: pa.Array, values: Sequence[object]) -> bool:
+    """Whether Arrow took a boolean for 0 or 1, as it does behind a float: `[0.5, True]`."""
+    if not pa.types.is_floating(made.type):
+        return False
+    numbers = made.to_numpy(zero_copy_only=False)
+    return bool(((numbers == 0) | (numbers == 1)).any()) and bool in set(map(type, values))
 
 
 def plain(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -60,6 +60,8 @@ def test_what_is_unset_is_null() -> None:
         ([math.inf, "x"], pa.string(), ["inf", "x"]),
         ([np.float32(0.5), np.float32(1)], pa.float32(), [0.5, 1.0]),
         (["\ud800", 1], pa.string(), ["?", "1"]),
+        ([None, 0.0, False], pa.string(), [None, "0", "false"]),
+        ([0.5, True], pa.string(), ["0.5", "true"]),
     ],
 )
 def test_values_get_the_type_they_share_or_become_texts(
