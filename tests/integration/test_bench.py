@@ -213,7 +213,7 @@ async def test_the_nats_client_counts_answers_and_refusals(
     with pytest.raises(RuntimeError, match="two is refused"):
         await asyncio.to_thread(job.ask, "loadnats", msgspec.structs.replace(task, ask=4))
     counts = await asyncio.to_thread(job.run, "loadnats", task)
-    assert counts.errors > 0
+    assert counts.errors >= task.in_flight // 8  # of the first calls alone, 8 are refused
     # One body in four is refused; the window may end within a turn.
     assert abs(counts.requests - 3 * counts.errors) <= 8
     assert 0 < counts.p50_ms <= counts.p99_ms
@@ -263,7 +263,7 @@ async def test_the_grpc_client_counts_answers_and_refusals(
     with pytest.raises(RuntimeError, match="INVALID_ARGUMENT: two is refused"):
         await asyncio.to_thread(job.ask, "loadgrpc", msgspec.structs.replace(task, ask=3))
     counts = await asyncio.to_thread(job.run, "loadgrpc", task)
-    assert counts.errors > 0
+    assert counts.errors >= task.in_flight // 8  # of the first calls alone, 8 are refused
     # One body in four is refused; calls end in another order than they begin in.
     assert abs(counts.requests - 3 * counts.errors) <= 4 * task.in_flight
 

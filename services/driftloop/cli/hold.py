@@ -4,10 +4,9 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from driftloop.cli import output
 from driftloop.cli.complete import DEFAULT_CONSOLE
 from driftloop.cli.options import ConsoleUrl, Json, ModelName, Token
-from driftloop.cli.steer import By, order, who
+from driftloop.cli.steer import By, ordered, tell, who
 from driftloop.contracts import requests
 from driftloop.contracts.errors import InvalidInput
 from driftloop.contracts.names import check_model_name, new_id
@@ -115,8 +114,6 @@ def _order(
         raise InvalidInput("--reason: is empty; accepted: why, for the audit trail")
     check_model_name(model)
     if url:
-        from driftloop.cli.session import visit
-
         asked = requests.Command(
             command=command,
             by=by or who(),
@@ -125,7 +122,7 @@ def _order(
             seconds=float(seconds),
             request=new_id(),
         )
-        done = visit(url, lambda bus: order(bus, model, asked))
+        done = ordered(url, model, asked)
     else:
         from driftloop.cli.api import Api
         from driftloop.console.api.shapes import Order
@@ -133,7 +130,4 @@ def _order(
         body = Order(reason=reason, by=by or who(), detector=detector, seconds=seconds)
         path = f"/api/models/{model}/{command}"
         done = Api(console, token).post(path, body, requests.Done)
-    if json:
-        output.as_json(done)
-    else:
-        output.say(done.text)
+    tell(done, json=json)

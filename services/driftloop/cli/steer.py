@@ -88,6 +88,24 @@ async def order(bus: "Bus", model: str, command: requests.Command) -> requests.D
     return msgspec.msgpack.decode(reply.payload, type=requests.Done)
 
 
+def ordered(url: str, model: str, command: requests.Command) -> requests.Done:
+    """What the registry of a running system says to a command about a registered model."""
+
+    async def work(bus: "Bus") -> requests.Done:
+        await bus.spec(model)
+        return await order(bus, model, command)
+
+    return visit(url, work)
+
+
+def tell(done: requests.Done, *, json: bool) -> None:
+    """Say what the registry said."""
+    if json:
+        output.as_json(done)
+    else:
+        output.say(done.text)
+
+
 def _order(
     url: str,
     model: str,
@@ -101,13 +119,4 @@ def _order(
     asked = requests.Command(
         command=command, by=by or who(), reason=reason, version=version, request=new_id()
     )
-
-    async def work(bus: "Bus") -> requests.Done:
-        await bus.spec(model)
-        return await order(bus, model, asked)
-
-    done = visit(url, work)
-    if json:
-        output.as_json(done)
-    else:
-        output.say(done.text)
+    tell(ordered(url, model, asked), json=json)
