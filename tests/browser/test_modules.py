@@ -24,6 +24,39 @@ const facts = (from, to) => Array.from({ length: to - from + 1 }, (_, at) => ({ 
 const newest = (from, to) => facts(from, to).reverse();
 const seen = (ring) => ring.shown().map((fact) => fact.seq);"""
 
+_STREAM: Final = """async () => {
+  // A console that counts who asks and who is connected; it says something each second.
+  window.asked = 0;
+  window.held = 0;
+  const text = new TextEncoder();
+  const say = (kind, data) => text.encode(`event: ${kind}\\ndata: ${JSON.stringify(data)}\\n\\n`);
+  window.fetch = async (_, { signal }) => {
+    const name = `model ${(window.asked += 1)}`;
+    window.held += 1;
+    const body = new ReadableStream({
+      start(sender) {
+        sender.enqueue(say("hello", { time: Date.now() / 1000, scopes: [], models: null }));
+        sender.enqueue(say("cards", { cards: [{ name }], gone: [] }));
+        const beat = setInterval(() => sender.enqueue(say("services", [])), 1000);
+        signal.addEventListener("abort", () => {
+          clearInterval(beat);
+          window.held -= 1;
+          sender.error(signal.reason);
+        });
+      },
+    });
+    return new Response(body);
+  };
+  const { createStore } = await import("/static/parts/store.js");
+  const { createStream } = await import("/static/parts/stream.js");
+  window.store = createStore();
+  createStream(window.store).open({ events: 0 });
+}"""
+_BECOMES: Final = """(state) => {
+  Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange", { bubbles: true }));
+}"""
+
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def window() -> AsyncIterator[Window]:
@@ -167,3 +200,37 @@ async def test_the_store_takes_the_first_cards_as_all_there_are(window: Window) 
     return [before, [...store.cards.keys()], told.at(-1).gone,
       store.may("read", "a"), store.may("read", "b"), store.may("operate", "a")];"""
     assert await gives(window, code) == [["a", "c"], ["a"], ["c"], True, False, False]
+
+
+async def test_a_hidden_page_gives_its_connection_back_and_glances(window: Window) -> None:
+    page = await window.page.context.new_page()
+    await page.clock.install()
+    await page.goto(f"{ADDRESS}/")
+
+    async def becomes(state: str) -> None:
+        await page.evaluate(_BECOMES, state)
+
+    async def counts(asked: int, held: int) -> None:
+        await page.wait_for_function(
+            "([asked, held]) => window.asked === asked && window.held === held", arg=[asked, held]
+        )
+
+    await page.evaluate(_STREAM)
+    await counts(1, 1)
+    await becomes("hidden")
+    await page.clock.run_for(5_000)
+    await becomes("visible")
+    await page.clock.run_for(8_000)
+    await counts(1, 1)  # a short look elsewhere costs nothing
+    await becomes("hidden")
+    await page.clock.run_for(11_000)
+    await counts(1, 0)
+    await page.clock.run_for(31_000)
+    await counts(2, 0)
+    assert await page.evaluate("() => [...window.store.cards.keys()]") == ["model 2"]
+    await becomes("visible")
+    await counts(3, 1)
+    await page.clock.run_for(60_000)
+    await counts(3, 1)
+    assert await page.evaluate("() => window.store.link.state") == "live"
+    await page.close()

@@ -17,8 +17,7 @@ FACTS: Final = 200
 SPARKS: Final = "▁▂▃▄▅▆▇█"
 NARROW: Final = 100
 """Columns below which some numbers are left out."""
-SEVERE: Final = 400
-"""Trouble from which on it is red: data moved with harm, a run failed, or worse."""
+TONES: Final = {"quiet": "", "warn": "yellow", "bad": "red"}
 DRIFT: Final = {"calm": "", "suspected": "yellow", "alarm": "red"}
 LEAST_EVENTS: Final = 4
 """Lines kept for events, however many models there are."""
@@ -177,7 +176,7 @@ def _table() -> Table:
 
 
 def _cells(card: Card, *, wide: bool) -> list[Text]:
-    tone = "" if not card.trouble else "red" if card.trouble >= SEVERE else "yellow"
+    tone = TONES[card.tone]
     run = "paused" if card.paused else ""
     if card.run is not None:
         run = f"{card.run.stage} v{card.run.version}" if wide else card.run.stage

@@ -17,6 +17,7 @@ BAD = Card(
     champion=7,
     drift="alarm",
     trouble=800,
+    tone="bad",
     trouble_text="The champion's loss has been higher since Monday; no run is at work on it.",
     run=RunNow(id="run-1", stage="shadowing", trigger="drift", started="", version=8),
 )
@@ -74,7 +75,7 @@ def test_a_thousand_models_and_events_fit_on_the_terminal(width: int, height: in
 
 
 def test_changes_are_taken_in_and_a_new_greeting_begins_anew(screen: Screen) -> None:
-    better = msgspec.structs.replace(BAD, trouble=0, trouble_text="")
+    better = msgspec.structs.replace(BAD, trouble=0, tone="quiet", trouble_text="")
     say(screen, "cards", Cards(time="", cards=[better], gone=["calm"]))
     lines = drawn(screen)
     assert lines[0].startswith("driftloop 1 model, all well")

@@ -110,6 +110,20 @@ def test_what_is_worse_comes_first() -> None:
         assert word in text
 
 
+def test_the_tone_says_whether_somebody_has_to_look_now() -> None:
+    paused = msgspec.structs.replace(WELL, paused=Paused(by="ann", reason="x", since=NOW))
+    running = syn.state("flights", 7, syn.run(8, "training"))
+    stands = [
+        (Live(), WELL, "quiet"),
+        (Live(), paused, "warn"),
+        (heard(harmful("unmoved")), WELL, "warn"),
+        (heard(harmful("unknown")), running, "bad"),
+        (heard(back()), WELL, "bad"),
+    ]
+    for live, state, expected in stands:
+        assert made(live, state, NOBODY, Audited(), NOW).tone == expected
+
+
 def test_a_run_at_work_makes_an_alarm_less_urgent_but_not_less_than_a_harmless_one() -> None:
     running = syn.state("flights", 7, syn.run(8, "training"))
     alone, worked = (troubles(heard(degraded()), s, None, NOW)[0] for s in (WELL, running))

@@ -9,7 +9,7 @@ from driftloop.console.api.shapes.live import Accounting, Alarm, Card, DriftStat
 from driftloop.console.domain.live import Live
 from driftloop.console.domain.standing import Stands
 from driftloop.console.domain.times import iso
-from driftloop.console.domain.trouble import SUSPICIOUS, summed, troubles
+from driftloop.console.domain.trouble import SUSPICIOUS, summed, tone, troubles
 from driftloop.contracts.state import ModelState
 
 MOST_ALARMS: Final = 5
@@ -62,6 +62,7 @@ def card(live: Live, state: ModelState, about: About, audited: Audited, now: flo
         paused=_paused(state),
         waiting=state.waiting.version if state.waiting is not None else 0,
         trouble=trouble,
+        tone=tone(trouble),
         trouble_text=text,
     )
 

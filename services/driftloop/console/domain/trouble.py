@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from driftloop.console.api.shapes.live import Tone
 from driftloop.console.domain.live import Live
 from driftloop.console.domain.standing import Stands
 from driftloop.console.domain.times import minute, seconds_of
@@ -15,6 +16,8 @@ ROLLED_BACK: Final = 600
 """The champion of a day ago was worse than the one before it."""
 FAILED: Final = 500
 """The newest run failed."""
+NOW: Final = 350
+"""From here on somebody has to look now: an alarm of unknown harm with a run at work, and worse."""
 WAITS: Final = 300
 """A promotion waits for a person."""
 PAUSED: Final = 150
@@ -59,6 +62,13 @@ def summed(found: list[Trouble]) -> tuple[int, str]:
     more = len(found) - 1
     worst = found[0]
     return worst.level + min(more, 9), worst.text + (f" And {more} more." if more else "")
+
+
+def tone(level: int) -> Tone:
+    """Whether a card's number asks for a look now ("bad"), soon ("warn") or not at all."""
+    if level <= 0:
+        return "quiet"
+    return "bad" if level >= NOW else "warn"
 
 
 def _accounting(missing: int | None) -> Iterator[Trouble]:

@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 DriftState = Literal["calm", "suspected", "alarm"]
+Tone = Literal["quiet", "warn", "bad"]
 """`suspected`: a detector has at least half of what makes an alarm; `alarm`: one stands."""
 Accounting = Literal["closed", "open", "unknown"]
 """`open`: a sum of the audit does not close and nothing is on its way; `unknown`: not yet added up,
@@ -66,7 +67,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     `loss_name` says which loss. `drift_share` is the largest share, of any detector, of what makes
     an alarm. `missing` are rows the accounting misses. `alarms` are the newest 5 that stand.
     `waiting` is the version that waits for approval, or 0. `trouble` orders the overview: 0 is
-    well, larger is worse; `trouble_text` says why in one sentence, "" where all is well.
+    well, larger is worse; `tone` says whether somebody has to look now ("bad"), soon ("warn") or
+    not; `trouble_text` says why in one sentence, "" where all is well.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     paused: Paused | None = None
     waiting: int = 0
     trouble: int = 0
+    tone: Tone = "quiet"
     trouble_text: str = ""
 
 

@@ -5,7 +5,6 @@ import { trendline } from "../parts/charts-small.js";
 import { badge, h, icon, keep, put, rebadge } from "../parts/dom.js";
 import { clocks, count, dataTime, loss, many, millis, moment, percent, rate, span, words } from "../parts/format.js";
 import { eventHash, runHash } from "../parts/go.js";
-import { toneOf } from "./overview-columns.js";
 
 const DRIFT = { calm: ["good", "well"], suspected: ["warn", "warn"], alarm: ["bad", "bad"] };
 const SUMS = { closed: ["good", "well"], open: ["bad", "bad"], unknown: ["quiet", "none"] };
@@ -119,7 +118,7 @@ function showCard(head, card) {
 
 function showState({ state, trouble }, card) {
   if (card.paused) rebadge(state, "warn", "pause", `loop paused by ${card.paused.by}`);
-  else if (toneOf(card) === "bad") rebadge(state, "bad", "bad", "trouble");
+  else if (card.tone === "bad") rebadge(state, "bad", "bad", "trouble");
   else if (card.trouble) rebadge(state, "warn", "warn", "needs a look");
   else rebadge(state, "good", "well", "well");
   const said = card.trouble_text || (card.paused ? `Paused: ${card.paused.reason}` : "");

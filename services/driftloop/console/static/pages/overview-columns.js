@@ -7,11 +7,6 @@ import { linePath, trend } from "../parts/spark.js";
 
 const STAGES = ["training", "gating", "shadowing", "approval", "probation"];
 
-const NOW = 350; // console/domain/trouble.py: from an alarm whose harm is not known, with a run at work, upwards
-
-// "bad" where somebody has to look now, "warn" where soon, "quiet" where all is well.
-export const toneOf = (card) => (card.trouble <= 0 ? "quiet" : card.trouble >= NOW ? "bad" : "warn");
-
 export const ORDERS = {
   trouble: (card) => card.trouble,
   name: (card) => card.name,
@@ -62,7 +57,7 @@ export function columns(store) {
 }
 
 function state(cell, card) {
-  const tone = toneOf(card);
+  const tone = card.tone;
   const mark = cell.firstChild;
   if (tone === "bad") rebadge(mark, "bad", "bad", "trouble");
   else if (tone === "warn" && !card.champion) rebadge(mark, "warn", "wait", "new");

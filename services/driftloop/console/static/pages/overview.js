@@ -4,7 +4,7 @@ import { badge, empty, h, put, rebadge } from "../parts/dom.js";
 import { clock, count, many, rate } from "../parts/format.js";
 import { modelHash, rewrite } from "../parts/go.js";
 import { List } from "../parts/table.js";
-import { ORDERS, columns, toneOf } from "./overview-columns.js";
+import { ORDERS, columns } from "./overview-columns.js";
 
 export const title = () => "Overview";
 
@@ -58,7 +58,7 @@ function build(own, root, search) {
   own.list = new List(columns(own.store), {
     label: "Models", key: (card) => card.name, href: (card) => modelHash(card.name), none: () => none(own.store),
     sorted: own.order, sort: (key, down) => sort(own, { key, down }),
-    row: (element, card) => { element.dataset.state = toneOf(card); },
+    row: (element, card) => { element.dataset.state = card.tone; },
   });
   own.list.element.addEventListener("pointermove", () => { own.heldUntil = performance.now() + HOLD_MS; }, { passive: true });
   own.list.element.addEventListener("pointerleave", () => { own.heldUntil = 0; });
@@ -141,7 +141,7 @@ function by({ key, down }) {
 
 function summary(own, cards) {
   const troubled = cards.filter((card) => card.trouble > 0);
-  const bad = troubled.filter((card) => toneOf(card) === "bad").length;
+  const bad = troubled.filter((card) => card.tone === "bad").length;
   if (!own.store.ready) rebadge(own.mark, "quiet", "wait", "");
   else if (!cards.length) rebadge(own.mark, "quiet", "none", "");
   else if (bad) rebadge(own.mark, "bad", "bad", "");

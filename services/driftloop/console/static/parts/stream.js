@@ -5,6 +5,8 @@ import { Problem, refusal, search } from "./api.js";
 const SILENT_MS = 6_000; // the server says something each second
 const FIRST_MS = 500;
 const MOST_MS = 5_000;
+const NAP_MS = 10_000; // a hidden page gives its connection back: a browser has six to one server
+const GLANCE_MS = 30_000; // and looks so often what its title has to say
 const UNFIT = new Set([404, 422]); // asks for a model that is not there: then for all, to hear of it
 
 // Folds what comes into the store, and comes back by itself. `open(query)` changes what is asked for.
@@ -14,12 +16,34 @@ export function createStream(store) {
   let lostSince = null;
   let failed = 0;
   let retry = 0;
+  let nap = 0;
+  let napping = false;
 
   function open(query) {
     const wanted = search(query);
     if (wanted === asked) return;
     asked = wanted;
     connect();
+  }
+
+  // Whether somebody looks at the page has changed.
+  function looked() {
+    clearTimeout(nap);
+    if (document.visibilityState === "hidden") {
+      nap = setTimeout(sleep, NAP_MS);
+    } else if (napping) {
+      napping = false;
+      if (store.link.state === "live") store.setLink("connecting");
+      connect();
+    }
+  }
+
+  function sleep() {
+    napping = true;
+    clearTimeout(retry);
+    current?.abort();
+    current = null;
+    retry = setTimeout(connect, GLANCE_MS);
   }
 
   async function connect() {
@@ -41,6 +65,7 @@ export function createStream(store) {
         if (mine !== current) return;
         store.fold(kind, data);
         if (store.link.state !== "live") back();
+        if (napping && kind === "cards") sleep();
       });
     } catch (error) {
       if (error instanceof Problem) text = error.detail;
@@ -64,10 +89,12 @@ export function createStream(store) {
     lostSince ??= Date.now();
     failed += 1;
     store.setLink("lost", lostSince, text);
-    retry = setTimeout(connect, Math.min(MOST_MS, FIRST_MS * failed));
+    retry = setTimeout(connect, napping ? GLANCE_MS : Math.min(MOST_MS, FIRST_MS * failed));
   }
 
   addEventListener("online", () => store.link.state === "lost" && connect());
+  addEventListener("visibilitychange", looked);
+  looked();
   return { open };
 }
 
