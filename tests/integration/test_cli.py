@@ -15,7 +15,7 @@ from driftloop.bus.requests import Reply, Request
 from driftloop.contracts import batches, headers, requests, subjects
 from driftloop.contracts.names import digest
 from driftloop.local.nats import NatsServer
-from driftloop.modelspec.check import from_dict
+from driftloop.modelspec.check import from_dict, load
 from driftloop.modelspec.contract import Contract
 from driftloop.modelspec.spec import Registered, Spec
 from driftloop.runtime.settings import SERVICES
@@ -170,6 +170,16 @@ async def test_a_spec_is_sent_whole(world: Bus, driftloop: Driftloop, tmp_path: 
     code, out, _ = await driftloop("spec", "apply", spec, "--json")
     assert (code, msgspec.json.decode(out)["revision"]) == (0, 2)
     assert [f.name for f in got[0].features] == ["temp"]
+
+
+async def test_a_registered_spec_is_shown_as_apply_reads_it(
+    world: Bus, driftloop: Driftloop, tmp_path: Path
+) -> None:
+    code, out, err = await driftloop("spec", "show", "flights", "--toml")
+    assert (code, err) == (0, "revision 1 by test\n")
+    shown = tmp_path / "flights.toml"
+    shown.write_text(out)
+    assert load(shown) == SPEC
 
 
 async def test_where_the_asked_service_is_not_running_the_code_is_3(

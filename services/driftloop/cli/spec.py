@@ -42,6 +42,7 @@ Id = Annotated[str, typer.Option("--id", metavar="COLUMN", help="What is unique 
 Out = Annotated[
     Path | None, typer.Option("-o", "--out", help="Where to write; - is standard output.")
 ]
+Toml = Annotated[bool, typer.Option("--toml", help="As `driftloop spec apply` reads it.")]
 Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there.")]
 
 
@@ -78,8 +79,8 @@ def apply(file: SpecFile, reason: Reason = "", json: Json = False, url: Url = DE
 
 
 @commands.command()
-def show(model: ModelName, json: Json = False, url: Url = DEFAULT_URL) -> None:
-    """Show the registered spec of a model, with the defaults it uses."""
+def show(model: ModelName, json: Json = False, toml: Toml = False, url: Url = DEFAULT_URL) -> None:
+    """Show the registered spec of a model, with the defaults it uses; --toml to edit it."""
 
     async def work(bus: "Bus") -> "Registered":
         return await bus.spec(model)
@@ -89,6 +90,11 @@ def show(model: ModelName, json: Json = False, url: Url = DEFAULT_URL) -> None:
         output.as_json(found)
         return
     output.note(f"revision {found.revision} by {found.by}")
+    if toml:
+        from driftloop.modelspec.toml import dumps
+
+        output.raw(dumps(found.spec))
+        return
     for name, value in msgspec.to_builtins(found.spec).items():
         _show_field(name, value)
 
