@@ -1,7 +1,7 @@
 """Who may do what over HTTP and gRPC: bearer tokens, their scopes, models, rates and sizes."""
 
 from driftloop.runtime.access.access import Access, Enter, Right, bearer
-from driftloop.runtime.access.document import document
+from driftloop.runtime.access.document import document, refusal
 from driftloop.runtime.access.guard import Guarded, right_of
 from driftloop.runtime.access.rules import OPEN, Rule, Rules, anywhere, everywhere, of_model
 
@@ -18,5 +18,6 @@ __all__ = [
     "document",
     "everywhere",
     "of_model",
+    "refusal",
     "right_of",
 ]

@@ -27,6 +27,11 @@ _PROBLEM: Final = {
 _CONTENT: Final = {MEDIA_TYPE: {"schema": _PROBLEM}}
 
 
+def refusal(text: str) -> dict[str, Any]:
+    """A refusal as problem details, for the `responses` of a route."""
+    return {"description": text, "content": _CONTENT}
+
+
 def document(app: FastAPI, rules: Rules) -> None:
     """Add the scheme, each route's scopes, and the refusals its own description does not have."""
     plain = app.openapi
@@ -54,5 +59,4 @@ def _add(made: dict[str, Any], rules: Rules) -> None:
             operation["security"] = [{SCHEME: sorted(rule.scopes)}]
             for status, text in TEXTS.items():
                 if status != "404" or rule.models == "one":
-                    refusal = {"description": text, "content": _CONTENT}
-                    operation.setdefault("responses", {}).setdefault(status, refusal)
+                    operation.setdefault("responses", {}).setdefault(status, refusal(text))

@@ -15,7 +15,7 @@ from driftloop.console.orders import Orders
 from driftloop.contracts.errors import InvalidInput
 from driftloop.contracts.names import check_model_name, new_id
 from driftloop.contracts.requests import Command, Done, LetterOrder
-from driftloop.runtime.access import Rules, anywhere, of_model, right_of
+from driftloop.runtime.access import Rules, anywhere, of_model, refusal, right_of
 from driftloop.runtime.problems import read_body
 
 MOST_BYTES: Final = 16_384
@@ -88,7 +88,11 @@ def _edits(app: FastAPI, orders: Orders) -> None:
         known = await orders.spec(check_model_name(model))
         return answer(edits.check(asked.text, known, asked.revision or None))
 
-    @app.post("/api/models/{model}/spec", openapi_extra=_body(SpecText), responses=gives(Done))
+    @app.post(
+        "/api/models/{model}/spec",
+        openapi_extra=_body(SpecText),
+        responses={**gives(Done), 409: refusal("Another revision came first: check again")},
+    )
     async def edit(model: str, request: Request) -> Response:
         """Register a spec in place of a revision; 409 if another came first."""
         if refused := foreign(request):
