@@ -38,7 +38,9 @@ TOO_LONG = 65.0
 """Seconds after which ingest has told whoever still waits that the log does not answer."""
 ROW = {"a": 0.1, "b": 0.2, "c": 0.3}
 SLOW_SECONDS = 2.0
-BUFFER_MB = 8
+BUFFER_MB = 1
+LIMIT_MB = 700 + 4 * BUFFER_MB
+"""Of telemetry, as docs/how-to/durability.md says."""
 
 
 @pytest.mark.fault(14, "NATS is away; CPU, event loop and readiness of seven services")
@@ -149,7 +151,7 @@ async def checked(bus: Bus, rows: int) -> bool:
 async def test_a_slow_clickhouse_gets_larger_inserts_and_memory_is_bounded(
     bus: Bus, nats_server: NatsServer, tmp_path: Path, record: Record
 ) -> None:
-    count, rows = 120, 1_000
+    count, rows = 240, 1_000  # many times what may wait
     fault = Fault(
         at="driftloop.telemetry.engine:Engine.insert", saying="'scored'", seconds=SLOW_SECONDS
     )
@@ -184,9 +186,9 @@ async def test_a_slow_clickhouse_gets_larger_inserts_and_memory_is_bounded(
     inserts = last["driftloop_telemetry_inserts_total"]
     assert inserts < count / 4, "rows waited for each other"
     largest = scored_batch(rows).nbytes * 64  # a group of messages is written at once
-    assert 0 < waiting <= (BUFFER_MB << 20) + largest
-    middle = len(sizes) // 2
-    assert max(sizes[middle:]) < 1.15 * max(sizes[:middle]), "memory does not go on growing"
+    most = (BUFFER_MB << 20) + largest
+    assert 0 < waiting <= most < count * scored_batch(rows).nbytes / 2
+    assert max(sizes) <= LIMIT_MB << 20
     assert (int(found["n"]), int(found["ids"])) == (count * rows, count * rows)
     record(injections=int(inserts), rows=count * rows, lost=0, doubled=0, seconds=seconds)
 

@@ -1,6 +1,7 @@
 """Replays a world through a running system, and audits what the system made of it."""
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -8,13 +9,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import pyarrow as pa
 
 from driftloop.bus.bus import Bus
 from driftloop.bus.provision import Layout
 from driftloop.bus.rights import CLIENT, OPERATOR
+from driftloop.cli.models import health
 from driftloop.client.client import Client
 from driftloop.contracts import headers, subjects
+from driftloop.contracts.errors import Retry
 from driftloop.contracts.events import AnyEvent
 from driftloop.contracts.state import ModelState
 from driftloop.local.demo import report
@@ -55,9 +59,17 @@ class SteppedReplay(Replay):
     """A replay that waits for the loop at some rows, so that it goes alike on any machine."""
 
     def __init__(
-        self, client: Client, watch: Watch, model: str, table: pa.Table, wait_for: Sequence[Step]
+        self,
+        bus: Bus,
+        client: Client,
+        watch: Watch,
+        model: str,
+        table: pa.Table,
+        wait_for: Sequence[Step],
     ) -> None:
         super().__init__(client, watch, model, table, DemoOptions(slice_hours=2.0))
+        self._bus = bus
+        self._named = model
         self._seen = watch
         self._steps = list(wait_for)
 
@@ -70,6 +82,7 @@ class SteppedReplay(Replay):
         await super()._hold()
         while self._steps and self.progress.rows >= self._steps[0][0]:
             await said(self._seen, *self._steps.pop(0)[1:])
+            await answers(self._bus, self._named)
         if not self._steps and times(self._seen, "run.finished") < 2:
             await asyncio.sleep(JUDGED_SECONDS)
 
@@ -82,6 +95,20 @@ async def said(watch: Watch, kind: str, often: int) -> None:
         what = f"{kind} {often} times within {STEP_SECONDS:g} s"
         assert time.monotonic() < deadline, f"not {what}: {heard}"
         await asyncio.sleep(0.02)
+
+
+async def answers(bus: Bus, model: str) -> None:
+    """Wait until inference has loaded a version of the model: a promotion is said before that."""
+    deadline = time.monotonic() + STEP_SECONDS
+    async with httpx.AsyncClient() as http:
+        while True:
+            # The service or the broker may be the one that is killed just now.
+            with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, Retry):
+                its = await health(bus, "inference")
+                if (await http.get(f"{its.url}/v2/models/{model}/ready")).status_code == 200:
+                    return
+            assert time.monotonic() < deadline, f"nobody answers within {STEP_SECONDS:g} s"
+            await asyncio.sleep(0.02)
 
 
 def times(watch: Watch, kind: str) -> int:
@@ -121,7 +148,7 @@ async def replaying(
     watching = asyncio.create_task(watch.follow())
     try:
         async with Client(url, key=keys and f"{keys}/{CLIENT}.nk", timeout=1.0) as client:
-            replay = SteppedReplay(client, watch, model, world(rows, change), steps(change))
+            replay = SteppedReplay(bus, client, watch, model, world(rows, change), steps(change))
             yield Replaying(model, bus, watch, replay)
     finally:
         watching.cancel()
