@@ -20,8 +20,10 @@ from driftloop.trainer.tasks import FitResult, FitTask
 
 PIECE: Final = 1_024
 """Rows of one run of a model."""
-AHEAD: Final = 2
-"""Pieces that are computed before they are asked for: as much is lost at a change."""
+AHEAD: Final = 8
+"""Pieces that are computed before they are asked for, while drift looks at those before: as much
+is lost at a change.
+"""
 MOST_FITS: Final = 256
 """Fits that are kept."""
 T = TypeVar("T")
