@@ -1,8 +1,10 @@
-"""The memory allocator of the process: large blocks are kept for the next request."""
+"""The memory allocators of the process: what they keep for later, and what they give back."""
 
 import ctypes
 import sys
 from typing import Final
+
+import pyarrow as pa
 
 M_TRIM_THRESHOLD: Final = -1
 M_MMAP_THRESHOLD: Final = -3
@@ -24,3 +26,11 @@ def keep_large_blocks() -> bool:
     return mallopt is not None and all(
         (mallopt(M_MMAP_THRESHOLD, LARGE_BYTES), mallopt(M_TRIM_THRESHOLD, KEPT_BYTES))
     )
+
+
+def give_back() -> None:
+    """Give free memory back to the system, after work that took much and comes seldom."""
+    pa.default_memory_pool().release_unused()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

@@ -27,6 +27,7 @@ from driftloop.modelspec import durations
 from driftloop.modelspec.spec import Spec
 from driftloop.runtime import metrics
 from driftloop.runtime.child import ChildFailed, Children
+from driftloop.runtime.memory import give_back
 from driftloop.trainer import dataset
 from driftloop.trainer.domain.window import words
 from driftloop.trainer.settings import TrainerSettings
@@ -67,6 +68,13 @@ class Trainer:
 
     async def on_retrain(self, event: RetrainRequested, _: Origin) -> AsyncIterator[AnyEvent]:
         """Fix the training set, say so, fit, say what came of it."""
+        try:
+            async for said in self._train(event):
+                yield said
+        finally:
+            give_back()
+
+    async def _train(self, event: RetrainRequested) -> AsyncIterator[AnyEvent]:
         if await self._was_done(event):
             return
         spec = (await self._bus.spec(event.model)).spec

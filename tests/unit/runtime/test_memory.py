@@ -25,6 +25,20 @@ print(mallinfo().hblks - before)
 """
 
 
+GIVEN = """
+import sys
+import psutil
+from driftloop.runtime.memory import give_back
+
+blocks = [bytes(2_000) for _ in range(50_000)]
+last = bytes(2_000)  # it keeps the heap from shrinking at its end
+del blocks
+if sys.argv[1] == "given":
+    give_back()
+print(psutil.Process().memory_info().rss >> 20)
+"""
+
+
 def mapped(how: str, size: int) -> int:
     """How many of three blocks (1 MiB, 3 MiB, `size` bytes) are mapped anew."""
     command = [sys.executable, "-c", MAPPED, how, str(size)]
@@ -41,3 +55,12 @@ def test_large_blocks_come_from_the_heap_and_huge_ones_do_not() -> None:
 def test_where_there_is_no_glibc_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
     assert not keep_large_blocks()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_free_memory_is_given_back() -> None:
+    def resident(how: str) -> int:
+        command = [sys.executable, "-c", GIVEN, how]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert resident("given") < resident("kept") - 50
