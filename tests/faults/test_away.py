@@ -19,6 +19,7 @@ from driftloop.bus.messages import batch_message
 from driftloop.client.client import Client
 from driftloop.contracts import subjects
 from driftloop.local.nats import NatsServer
+from driftloop.telemetry.domain import rows as tables
 from tests.support.crashes import Fault, Faulty
 from tests.support.faults import Record
 from tests.support.flows import Process, eventually, rain_row, rain_spec, register
@@ -185,9 +186,9 @@ async def test_a_slow_clickhouse_gets_larger_inserts_and_memory_is_bounded(
         service.stop()
     inserts = last["driftloop_telemetry_inserts_total"]
     assert inserts < count / 4, "rows waited for each other"
-    largest = scored_batch(rows).nbytes * 64  # a group of messages is written at once
-    most = (BUFFER_MB << 20) + largest
-    assert 0 < waiting <= most < count * scored_batch(rows).nbytes / 2
+    message = tables.scored("flights", 1, scored_batch(rows, shadows=[2]))[1].nbytes
+    most = (BUFFER_MB << 20) + 64 * message  # a group of messages is written at once
+    assert 0 < waiting <= most < count * message / 2
     assert max(sizes) <= LIMIT_MB << 20
     assert (int(found["n"]), int(found["ids"])) == (count * rows, count * rows)
     record(injections=int(inserts), rows=count * rows, lost=0, doubled=0, seconds=seconds)
