@@ -66,6 +66,12 @@ class Rig:
         """Asks a process of inference over HTTP."""
         return Asking.over_http(self.http, self.system.http(name), self.model, ROW)
 
+    async def answers(self) -> bool:
+        """Whether the model is loaded wherever it is asked for: a promotion is said before that."""
+        names = [name for name in self.system.children if name.startswith("inference")]
+        urls = [f"{self.system.http(name)}/v2/models/{self.model}/ready" for name in names]
+        return all([(await self.http.get(url)).status_code == 200 for url in urls])
+
     @contextlib.asynccontextmanager
     async def busy(self, each: int = 100, pause: float = 0.05) -> AsyncIterator[Asking]:
         """Traffic, and somebody who asks for predictions, while the fault is brought about."""
@@ -157,6 +163,7 @@ async def rig(
             await register(bus, [wanted], by="test")
             await made.send(BOOTSTRAP_ROWS + 300)
             await until(lambda: _promoted(bus, wanted.name), "the first champion")
+            await until(made.answers, "each process of inference has loaded it")
             yield made
     finally:
         await system.stop()
