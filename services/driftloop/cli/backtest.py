@@ -14,7 +14,7 @@ from driftloop.contracts.errors import InvalidInput
 if TYPE_CHECKING:
     from driftloop.local.backtest.grid import Changes
     from driftloop.local.backtest.report import Report as Told
-    from driftloop.local.backtest.run import Speed
+    from driftloop.local.backtest.run import Backtest, Speed
     from driftloop.local.backtest.table import Labelled
     from driftloop.modelspec.spec import Spec
 
@@ -69,6 +69,15 @@ Shuffle = Annotated[
     int | None,
     typer.Option("--shuffle", metavar="SEED", help="The control: rows dealt at random onto times."),
 ]
+Phases = Annotated[
+    int,
+    typer.Option(
+        "--phases",
+        min=1,
+        max=32,
+        help="Periodic retraining so often, its fits a part of their space later each time.",
+    ),
+]
 Report = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Where the report goes, as JSON.")
 ]
@@ -89,6 +98,7 @@ def backtest(
     rows: Rows = 0,
     seed: Seed = None,
     shuffle: Shuffle = None,
+    phases: Phases = 1,
     json: Report = None,
     plot: Plot = None,
 ) -> None:
@@ -108,24 +118,25 @@ def backtest(
         given = _rows(grids.changed(base, changes[0]), spec, file, label_time, delay_ms)
     given = table.shuffled(given, base, shuffle) if shuffle is not None else given
     given = table.first(given, rows)
-    _tell(_play(base, given, slice_ms, changes, plot), json)
+    from driftloop.local.backtest.run import Backtest
+
+    with contextlib.closing(Backtest(given, slice_ms, phases)) as played:
+        _tell(_play(base, played, len(given.times), changes, plot), json)
 
 
 def _play(
-    base: "Spec", given: "Labelled", slice_ms: int, changes: list["Changes"], plot: Path | None
+    base: "Spec", played: "Backtest", rows: int, changes: list["Changes"], plot: Path | None
 ) -> list["Told"]:
     """The report of each policy; says how quick it was, and draws the one there is to draw."""
     from driftloop.local.backtest import plot as picture
-    from driftloop.local.backtest.run import Backtest
 
     reports = []
-    with contextlib.closing(Backtest(given, slice_ms)) as played:
-        with _progress(len(given.times), len(changes)) as tell:
-            for done in played.run(base, changes, tell):
-                reports.append(done.report)
-                if plot is not None and done.compared is not None:
-                    picture.draw(done.spec, done.played, done.compared, plot)
-        _say_speed(played.speed)
+    with _progress(rows, len(changes)) as tell:
+        for done in played.run(base, changes, tell):
+            reports.append(done.report)
+            if plot is not None and done.compared is not None:
+                picture.draw(done.spec, done.played, done.compared, plot)
+    _say_speed(played.speed)
     return reports
 
 

@@ -26,14 +26,16 @@ def frozen(first: Answers, played: Played) -> Matrix:
     return answers
 
 
-def periodic(spec: Spec, world: World, played: Played, fits: Fits) -> tuple[Matrix, list[int]]:
+def periodic(
+    spec: Spec, world: World, played: Played, fits: Fits, phase: float = 0.0
+) -> tuple[Matrix, list[int]]:
     """Retraining as often as the loop did, equally spaced in labelled rows, each promoted at once.
 
     Each fit has the newest window whole: nothing is held out, since nothing is judged. The first is
-    at the loop's first one. Returns the answers to all valid rows, NaN before the first model, and
-    the labelled rows at each fit.
+    at the loop's first one, the second `phase` of the space after it, or a whole one (0). Returns
+    the answers to all valid rows, NaN before the first model, and the labelled rows at each fit.
     """
-    marks = _marks(played.fitted, len(world.row))
+    marks = _marks(played.fitted, len(world.row), phase)
     answers = np.full_like(played.served, np.nan)
     starts: list[int] = []
     models: list[bytes] = []
@@ -51,12 +53,13 @@ def periodic(spec: Spec, world: World, played: Played, fits: Fits) -> tuple[Matr
     return answers, marks
 
 
-def _marks(fitted: list[int], total: int) -> list[int]:
+def _marks(fitted: list[int], total: int, phase: float) -> list[int]:
     """As many as there were fits: the first of them, and the others equally spaced to the end."""
     if not fitted:
         return []
     first, count = fitted[0], len(fitted)
-    return [first + (total - first) * at // count for at in range(count)]
+    space = (total - first) / count
+    return [first, *(first + int(space * (at + (phase or 1.0))) for at in range(count - 1))]
 
 
 def _reached(world: World, mark: int) -> tuple[int, int]:

@@ -38,8 +38,13 @@ class Compared(NamedTuple):
     periodic_fits: list[int]
 
 
-def compare(spec: Spec, world: World, played: Played, fits: Fits) -> Compared | None:
-    """All policies on the rows that were answered and have a label; None if there are none."""
+def compare(
+    spec: Spec, world: World, played: Played, fits: Fits, phases: int = 1
+) -> Compared | None:
+    """All policies on the rows that were answered and have a label; None if there are none.
+
+    Periodic retraining is tried at so many `phases`, equally spaced.
+    """
     at = np.flatnonzero(played.versions[world.row])
     if not len(at) or played.first is None:
         return None
@@ -53,6 +58,9 @@ def compare(spec: Spec, world: World, played: Played, fits: Fits) -> Compared | 
         "majority": trivial.majority(times, arrivals, world.labels, classes)[at],
         "last_label": trivial.last_label(times, arrivals, world.labels, classes)[at],
     }
+    for number in range(1, phases):
+        shifted, _ = policies.periodic(spec, world, played, fits, number / phases)
+        answers[f"periodic_{number}_of_{phases}"] = shifted[rows]
     columns = {name: np.asfortranarray(its, dtype=np.float64) for name, its in answers.items()}
     finite = np.ones(len(at), dtype=np.bool_)
     for its in columns.values():

@@ -46,10 +46,14 @@ class Speed(NamedTuple):
 
 
 class Backtest:
-    """Plays policies over one labelled file; `slice_ms` is the event time of a slice (0: usual)."""
+    """Plays policies over one labelled file; `slice_ms` is the event time of a slice (0: usual).
 
-    def __init__(self, given: Labelled, slice_ms: int = 0) -> None:
+    Each is compared with periodic retraining at so many `phases`.
+    """
+
+    def __init__(self, given: Labelled, slice_ms: int = 0, phases: int = 1) -> None:
         self._given = given
+        self.phases = phases
         self._slice_ms = slice_ms or usual_slice(given)
         self._watch = Stopwatch()
         self._fits = Fits(self._watch)
@@ -74,7 +78,7 @@ class Backtest:
     def _play(self, spec: Spec, changes: grid.Changes, tell: Callable[[int], None]) -> Done:
         world = self._world(spec)
         played = Loop(spec, world, self._fits, self._watch).run(tell)
-        compared = quality.compare(spec, world, played, self._fits)
+        compared = quality.compare(spec, world, played, self._fits, self.phases)
         self._rows += len(self._given.times)
         made = report.build(spec, changes, world, played, compared)
         return Done(spec, played, compared, made)

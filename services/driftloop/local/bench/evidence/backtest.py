@@ -17,6 +17,8 @@ SEED: Final = 2013
 """Seed of the shuffled control."""
 SLICE_MS: Final = 3 * HOUR_MS
 FEWEST: Final = 2_500
+PHASES: Final = 4
+"""Times that periodic retraining is tried, its fits a quarter of their space later each time."""
 METRICS: Final = ("log_loss", "brier", "roc_auc")
 
 
@@ -30,25 +32,38 @@ def tables(scale: float, tell: Tell) -> Iterator[Table]:
         first = max(500, round(spec.training.min_rows * scale))
         changes = {"training.min_rows": first, "triggers.new_data_rows": first // 5}
     year = table.first(given, rows)
-    once, speed = _play(spec, year, changes, "first time", tell, 0.0)
-    again, _ = _play(spec, year, changes, "second time", tell, 1 / 3)
+    once, wide, speed = _play(spec, year, changes, "first time", tell, 0.0, PHASES)
+    again, _, _ = _play(spec, year, changes, "second time", tell, 1 / 3)
     dealt = table.first(table.shuffled(given, spec, SEED), rows)
-    control, _ = _play(spec, dealt, changes, "shuffled control", tell, 2 / 3)
+    control, _, _ = _play(spec, dealt, changes, "shuffled control", tell, 2 / 3)
     yield _facts(once, again, control, speed)
-    yield _quality(once)
+    yield _quality(wide)
 
 
 def _play(
-    spec: Spec, given: Labelled, changes: Changes, what: str, tell: Tell, done: float
-) -> tuple[dict[str, Any], Speed]:
-    """The report of one backtest that shares nothing with another, and how quick it was."""
+    spec: Spec,
+    given: Labelled,
+    changes: Changes,
+    what: str,
+    tell: Tell,
+    done: float,
+    phases: int = 1,
+) -> tuple[dict[str, Any], dict[str, Any], Speed]:
+    """The report of one backtest that shares nothing with another, and how quick it was.
+
+    The second report is the same with periodic retraining at so many phases.
+    """
     backtest = Backtest(given, SLICE_MS)
     total = len(given.times)
     try:
         (one,) = backtest.run(
             spec, [changes], lambda policy, rows: tell(what, done + rows / total / 3)
         )
-        return one.report, backtest.speed
+        wide, speed, backtest.phases = one, backtest.speed, phases
+        if phases > 1:
+            tell(f"periodic retraining at {phases} phases", done + 1 / 3)
+            (wide,) = backtest.run(spec, [changes], lambda policy, rows: None)
+        return one.report, wide.report, speed
     finally:
         backtest.close()
 
@@ -97,6 +112,7 @@ def _quality(once: dict[str, Any]) -> Table:
         ),
         note=(
             f"{once['quality']['rows']:,} labelled rows that the loop answered. Periodic: {fits} "
-            f"fits, as many as the loop's, equally spaced in labelled rows, on all rows so far."
+            f"fits, as many as the loop's, equally spaced in labelled rows, on all rows so far; n "
+            f"of {PHASES}: the second fit is n quarters of a space after the first, not a whole."
         ),
     )
