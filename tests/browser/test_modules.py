@@ -63,11 +63,12 @@ async def window() -> AsyncIterator[Window]:
     """An empty page that may import the console's files."""
     async with windows(ADDRESS) as opened:
         await opened.person("ann")
-        await opened.people["ann"].route("**/*", _file)
+        await opened.people["ann"].route("**/*", serve)
         yield await opened.open("ann", "")
 
 
-async def _file(route: Route) -> None:
+async def serve(route: Route) -> None:
+    """A file of the console, or an empty page."""
     name = route.request.url.removeprefix(f"{ADDRESS}/static/")
     path = STATIC / name
     if path.is_file():

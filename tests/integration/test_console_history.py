@@ -25,8 +25,9 @@ from driftloop.console.queries.past import Past
 from driftloop.console.settings import ConsoleSettings
 from driftloop.contracts import subjects
 from driftloop.contracts.batches import matrix_column
-from driftloop.contracts.events import ModelRetired, OperatorRequested
+from driftloop.contracts.events import ModelRetired, OperatorRequested, TriggerDeclined
 from driftloop.contracts.headers import Origin
+from driftloop.contracts.state import Deferred, ModelState
 from driftloop.evidence.losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES
 from driftloop.local.nats import NatsServer, free_port
 from driftloop.modelspec.losses import row_loss
@@ -425,6 +426,37 @@ async def test_a_run_the_registry_keeps_no_more_is_told_by_its_events(reader: Pa
     assert [stage.state for stage in found.stages] == ["done"] * 6
     with pytest.raises(NotFound, match="there is no run 'run-9999'"):
         await runs.detail(forgetful, "run-9999", None)
+
+
+async def test_an_alarm_of_which_no_run_came_is_no_run(console: Running) -> None:
+    run, feed = "run-0123456789ab", Feed(10)
+    alarm = syn.alarm("flights", 77)
+    state = past.model_state()
+
+    class Lately(Past):
+        async def state(self, model: str) -> ModelState:
+            return state
+
+    reader = Lately(console.bus, lambda: {}, feed=feed)
+    [told] = syn.facts([(alarm, Origin(correlation=run))], 5_000)
+    feed.add(told)
+    with pytest.raises(NotFound, match=r"no run came of drift\.detected .* so far"):
+        await runs.detail(reader, run, None)
+    waits = Deferred(trigger="drift", trigger_id=told.id, reason="", since_time=0, data_time=0)
+    state = msgspec.structs.replace(state, deferred=waits)
+    with pytest.raises(NotFound, match="it waits until one may begin"):
+        await runs.detail(reader, run, None)
+    reason = "version 3 took over since"
+    declined = TriggerDeclined(model="flights", trigger="drift", trigger_id=told.id, reason=reason)
+    for said in syn.facts([(declined, Origin(correlation="run-0003"))], 5_001):
+        feed.add(said)
+    with pytest.raises(NotFound, match=rf"at 20.* UTC: {reason}"):
+        await runs.detail(reader, run, None)
+    with pytest.raises(NotFound, match="there is no run"):
+        await runs.detail(reader, run, frozenset({"churn"}))
+    begun = msgspec.structs.replace(syn.run(4, "training"), id=run)
+    state = msgspec.structs.replace(state, run=begun, deferred=None)
+    assert (await runs.detail(reader, run, None)).run.version == 4
 
 
 async def test_why_a_champion_is_live(console: Running) -> None:

@@ -8,7 +8,7 @@ from driftloop.console.api.answers import answer, asked_model, gives, models_of
 from driftloop.console.api.shapes import RunDetail, RunList
 from driftloop.console.handlers import Console
 from driftloop.console.queries import runs
-from driftloop.runtime.access import Rules, anywhere
+from driftloop.runtime.access import Rules, anywhere, refusal
 
 RULES: Final[Rules] = {
     "GET /api/runs": anywhere("read"),
@@ -16,6 +16,7 @@ RULES: Final[Rules] = {
 }
 """Both show runs of the models of their token only."""
 
+NONE: Final = "There is no such run, or none came of an alarm, and why"
 Name = Annotated[str, Query(max_length=200)]
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 
@@ -29,7 +30,7 @@ def add_runs(app: FastAPI, console: Console) -> None:
         name = asked_model(request, model)
         return answer(await runs.latest(console.past, models_of(request), name, limit))
 
-    @app.get("/api/runs/{run}", responses=gives(RunDetail))
+    @app.get("/api/runs/{run}", responses={**gives(RunDetail), 404: refusal(NONE)})
     async def one(run: str, request: Request) -> Response:
         """One run: why it began, its stages with durations and evidence, its causal chain."""
         return answer(await runs.detail(console.past, run, models_of(request)))

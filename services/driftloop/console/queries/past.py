@@ -76,6 +76,12 @@ class Past:
         kept = self._feed.kept if self._feed is not None else ()
         return [_decode(told.raw) for told in kept if told.model == model]
 
+    def model_of(self, correlation: str) -> str:
+        """The model of the newest event heard with this correlation; "" without one."""
+        kept = self._feed.kept if self._feed is not None else ()
+        found = (told.model for told in reversed(kept) if told.correlation == correlation)
+        return next(found, "") if correlation else ""
+
     async def _ask(self, sql: str) -> pa.RecordBatch:
         query = msgspec.msgpack.encode(requests.SqlQuery(sql=sql, max_rows=MOST_ROWS))
         async with self._turns:

@@ -3,12 +3,13 @@
 import time
 from collections.abc import Sequence
 from heapq import nlargest
+from typing import Final
 
 from driftloop.console.api.shapes import ChainLink, RunDetail, RunList
 from driftloop.console.domain.cost import cost
 from driftloop.console.domain.page import run_short
 from driftloop.console.hub import Models
-from driftloop.console.queries.facts import crownings, of_run, with_causes
+from driftloop.console.queries.facts import by_ids, crownings, of_run, with_causes
 from driftloop.console.queries.past import Past
 from driftloop.console.queries.stages import run_of, stages
 from driftloop.contracts import events as e
@@ -20,6 +21,14 @@ from driftloop.runtime.problems import NotFound
 
 MOST = 500
 """Events of one run that are read, the newest."""
+BEFORE: Final = (
+    e.Alarm,
+    e.DataAccumulated,
+    e.OperatorRequested,
+    e.ScheduleDue,
+    e.TriggerDeclined,
+)
+"""What may have the id of a run that never began."""
 
 
 async def latest(past: Past, models: Models, model: str, limit: int) -> RunList:
@@ -44,7 +53,7 @@ async def detail(past: Past, run_id: str, models: Models) -> RunDetail:
         raise NotFound(f"run: there is no run {run_id[:80]!r}; accepted: one of /api/runs")
     facts = await of_run(past, model, run_id, MOST)
     if run is None:
-        run = run_of(facts, run_id)
+        run = await _told(past, model, run_id, facts)
     chained = await with_causes(past, model, facts)
     own = {told.id for told in facts}
     cause = [told for told in chained if told.id == _cause(facts) and told.id not in own]
@@ -58,6 +67,36 @@ async def detail(past: Past, run_id: str, models: Models) -> RunDetail:
         facts=facts,
         cost=cost(_cpu_seconds(facts), past.price),
     )
+
+
+async def _told(past: Past, model: str, run_id: str, facts: Sequence[Fact]) -> Run:
+    """A run by its events; raises `NotFound` if no run came of what has its id."""
+    if not all(isinstance(told.event, BEFORE) for told in facts):
+        return run_of(facts, run_id)
+    state = await past.state(model)  # it may have begun a moment ago
+    begun = next((run for run in _kept(state) if run.id == run_id), None)
+    if begun is not None:
+        return begun
+    cause = next((told for told in facts if isinstance(told.event, e.Alarm)), None)
+    if cause is None:
+        raise NotFound(f"run: no run came of what is called {run_id}; accepted: one of /api/runs")
+    why = await _declined(past, state, cause)
+    when = cause.time[:19].replace("T", " ")
+    raise NotFound(f"run: no run came of {cause.kind} of {model} at {when} UTC: {why}")
+
+
+async def _declined(past: Past, state: ModelState, cause: Fact) -> str:
+    """Why no run came of an alarm."""
+    for told in await by_ids(past, state.model, [f"trigger.declined:{state.model}:{cause.id}"]):
+        if isinstance(told.event, e.TriggerDeclined):
+            return told.event.reason
+    if state.deferred is not None and state.deferred.trigger_id == cause.id:
+        return "it waits until one may begin"
+    wanted = "degraded" if isinstance(cause.event, e.PerformanceDegraded) else "drift"
+    starts = (await past.bus.spec(state.model)).spec.triggers.on
+    if wanted not in starts:
+        return f"`triggers.on` of the spec has {', '.join(starts) or 'nothing'}, not {wanted}"
+    return "nothing was said of it so far"
 
 
 async def explained(past: Past, model: str) -> why.Why:
@@ -81,7 +120,7 @@ async def _model(past: Past, run_id: str) -> tuple[str, Run | None]:
                 return name, run
     its = f"correlation = {text(run_id)}"
     rows = await past.ask(f"SELECT model FROM events WHERE {its} LIMIT 1") if run_id else []
-    return (rows[0]["model"], None) if rows else ("", None)
+    return (rows[0]["model"] if rows else past.model_of(run_id)), None
 
 
 def _kept(state: ModelState) -> Sequence[Run]:

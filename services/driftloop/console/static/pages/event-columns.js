@@ -2,7 +2,7 @@
 
 import { h, put, set } from "../parts/dom.js";
 import { instant } from "../parts/format.js";
-import { modelHash, runHash } from "../parts/go.js";
+import { modelHash, runHash, to } from "../parts/go.js";
 import { kindBadge, showKind } from "../parts/kinds.js";
 
 const link = (cell) => cell.append(h("a", { tabindex: -1 }));
@@ -14,8 +14,17 @@ function showLink(cell, text, href) {
   cell.firstChild.hidden = !text;
 }
 
-// Runs are called "run-..." by who starts them; other correlations have no page.
+// Runs are called "run-..." by who starts them; other correlations have no page. An alarm has the id of the run
+// that may come of it: the list does not know whether one did, and shows the events of that id instead.
+const MAYBE = new Set(["drift.detected", "performance.degraded", "labels.shifted", "trigger.declined"]);
+
 export const isRun = (correlation) => correlation.startsWith("run-");
+export const maybeRun = (fact) => isRun(fact.correlation) && MAYBE.has(fact.kind);
+
+function runLink(fact) {
+  if (!isRun(fact.correlation)) return null;
+  return maybeRun(fact) ? to("events", { correlation: fact.correlation }) : runHash(fact.correlation);
+}
 
 export function columns() {
   return [
@@ -31,7 +40,7 @@ export function columns() {
     { key: "service", name: "Service", show: (cell, fact) => put(cell, fact.service) },
     {
       key: "run", name: "Run", create: link,
-      show: (cell, fact) => showLink(cell, fact.correlation, isRun(fact.correlation) ? runHash(fact.correlation) : null),
+      show: (cell, fact) => showLink(cell, fact.correlation, runLink(fact)),
     },
     {
       key: "text", name: "What was said",

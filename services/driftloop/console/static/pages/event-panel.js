@@ -5,7 +5,7 @@ import { h, icon } from "../parts/dom.js";
 import { apart, dataTime, moment } from "../parts/format.js";
 import { modelHash, runHash, to } from "../parts/go.js";
 import { kindBadge } from "../parts/kinds.js";
-import { isRun } from "./event-columns.js";
+import { isRun, maybeRun } from "./event-columns.js";
 
 // { element, id, show(id or null, fact?), leave() }; options: { close: () => {}, hash: (id) => "#/..." }.
 // A fact that the list has already is shown at once; its cause and effects when they are found.
@@ -44,21 +44,31 @@ export function createPanel(store, { close, hash }) {
 
 // `cause`, `effects` and `headers` are undefined until they are found.
 function show({ fact, cause, effects, headers, body }, hash) {
-  return [h("p.said", null, fact.text), facts(fact, body), causes(fact, cause, hash), effected(effects, hash), raw("As it was said", body, true), headers ? raw("Headers", headers, false) : null].filter(Boolean);
+  return [h("p.said", null, fact.text), facts(fact, body, effects), causes(fact, cause, hash), effected(effects, hash), raw("As it was said", body, true), headers ? raw("Headers", headers, false) : null].filter(Boolean);
 }
 
-function facts(fact, body) {
+// The run of an event: of an alarm only once it is known that one came of it.
+function runOf(fact, effects) {
+  const run = fact.correlation;
+  if (!isRun(run)) return run;
+  if (!maybeRun(fact) || effects?.some((its) => its.kind === "retrain.requested")) return h("a", { href: runHash(run) }, run);
+  if (fact.kind === "trigger.declined") return "none";
+  const declined = effects?.find((its) => its.kind === "trigger.declined");
+  return effects ? `none came of it${declined ? `: ${declined.event.reason}` : " so far"}` : "";
+}
+
+function facts(fact, body, effects) {
   const data = body.data_time ?? 0;
   const run = fact.correlation;
   return h("dl.facts", null,
     pair("Time", moment(fact.time), fact.time),
     data && apart(fact.time, data) ? pair("Time of the data", `${dataTime(data)} UTC`) : null,
     pair("Model", h("a", { href: modelHash(fact.model) }, fact.model)),
-    run ? pair("Run", isRun(run) ? h("a", { href: runHash(run) }, run) : run) : null,
+    run ? pair("Run", runOf(fact, effects)) : null,
     pair("Said by", fact.service),
     pair("Number in the log", String(fact.seq)),
     pair("Id", h("span.mono", null, fact.id)),
-    run ? pair("", h("a", { href: to("events", { correlation: run }) }, "All events of this run")) : null);
+    run ? pair("", h("a", { href: to("events", { correlation: run }) }, isRun(run) && maybeRun(fact) ? "All events with its id" : "All events of this run")) : null);
 }
 
 function causes(fact, cause, hash) {

@@ -2,9 +2,9 @@
 
 import { get, part } from "../parts/api.js";
 import { loopPicture } from "../parts/charts-loop.js";
-import { badge, h, icon, keep, put } from "../parts/dom.js";
+import { badge, empty, h, icon, keep, put } from "../parts/dom.js";
 import { clock, count, dataTime, duration, many, moment, span, words } from "../parts/format.js";
-import { eventHash, modelHash } from "../parts/go.js";
+import { eventHash, modelHash, to } from "../parts/go.js";
 import { facts, section, seldom } from "../parts/section.js";
 import { money, versionHash } from "./versions-card.js";
 import { verdict } from "./model-runs.js";
@@ -28,8 +28,8 @@ export function page(root, params, store) {
   const why = h("section.card", { "aria-label": "Why it started", hidden: true });
   const stages = section(store, {
     title: "Stages",
-    ask: (signal) => get(`/api/runs/${part(id)}`, { signal }),
-    show: (body, answer) => show(own, body, answer),
+    ask: (signal) => get(`/api/runs/${part(id)}`, { signal }).catch(unlessNone),
+    show: (body, answer) => (answer.none ? showNone(own, body, answer.none) : show(own, body, answer)),
     every: 10,
   });
   const led = h("section.card", { "aria-label": "What led to what", hidden: true });
@@ -53,7 +53,20 @@ export function page(root, params, store) {
   };
 }
 
+// That there is no such run is an answer, too: one may come of an alarm yet.
+function unlessNone(problem) {
+  if (problem.status !== 404) throw problem;
+  return { none: problem.detail };
+}
+
+function showNone(own, body, why) {
+  if (own.newest) return;
+  const link = h("a", { href: to("events", { correlation: own.id }) }, "All events with this id");
+  body.replaceChildren(empty("No run", why), h("p.empty-link", null, link));
+}
+
 function show(own, body, answer) {
+  if (!own.newest) body.replaceChildren();
   own.newest = answer;
   showHead(own, answer);
   showWhy(own, answer);

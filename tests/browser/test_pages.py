@@ -1,0 +1,119 @@
+"""Pages of the console over answers that are given to them, without a system behind them."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, Route
+
+from tests.browser.browser import WITHOUT, windows
+from tests.browser.test_modules import ADDRESS, STATIC, serve
+
+pytestmark = [WITHOUT, pytest.mark.asyncio(loop_scope="module")]
+
+STYLES: Final = re.findall(r'href="(/static/[^"]+\.css)"', (STATIC / "index.html").read_text())
+RUN: Final = "run-0123456789ab"
+ALARM: Final[dict[str, Any]] = {
+    "seq": 7,
+    "id": "drift.detected:flights:1",
+    "time": "2026-11-22T12:13:01.000000+00:00",
+    "kind": "drift.detected",
+    "model": "flights",
+    "correlation": RUN,
+    "causation": "",
+    "text": "prediction shift",
+    "service": "drift",
+    "event": {},
+}
+_HEAD: Final = """const { createStore } = await import("/static/parts/store.js");
+const store = createStore();
+const scopes = ["read", "operate"];
+store.fold("hello", { time: new Date().toISOString(), user: "", scopes, models: null });
+const root = document.createElement("main");
+root.className = "page";
+root.setAttribute("data-may", "");
+document.body.append(root);
+"""
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def page() -> AsyncIterator[Page]:
+    async with windows(ADDRESS) as opened:
+        await opened.person("ann")
+        await opened.people["ann"].route("**/*", serve)
+        yield (await opened.open("ann", "")).page
+
+
+async def shows(page: Page, code: str, answers: dict[str, Any]) -> None:
+    """Begin an empty document with the console's styles and run this code in it.
+
+    `answers` are JSON by path; (status, JSON) is a refusal.
+    """
+
+    async def told(route: Route) -> None:
+        found = answers.get(re.sub(r"\?.*|^.*?//[^/]+", "", route.request.url), (404, {}))
+        status, body = found if isinstance(found, tuple) else (200, found)
+        await route.fulfill(status=status, body=json.dumps(body), content_type="application/json")
+
+    await page.unroute_all()
+    await page.route("**/api/**", told)
+    await page.goto(f"{ADDRESS}/")
+    for style in STYLES:
+        await page.add_style_tag(url=style)
+    await page.evaluate(f"async () => {{ {_HEAD}{code} }}")
+
+
+async def test_the_page_of_a_run_that_never_began_says_why(page: Page) -> None:
+    why = "run: no run came of drift.detected of flights: a run is in progress"
+    code = f"""const {{ page }} = await import("/static/pages/run.js");
+    page(root, {{ parts: ["{RUN}"] }}, store);"""
+    await shows(page, code, {f"/api/runs/{RUN}": (404, {"detail": why})})
+    await page.get_by_text(why).wait_for()
+    assert await page.locator(".stages, .figures").count() == 0
+    href = await page.get_by_text("All events with this id").get_attribute("href")
+    assert href == f"#/events?correlation={RUN}"
+
+
+@pytest.mark.parametrize(
+    ("effects", "says", "link"),
+    [
+        ([], "none came of it so far", None),
+        (
+            [{**ALARM, "kind": "trigger.declined", "event": {"reason": "the loop is paused"}}],
+            "none came of it: the loop is paused",
+            None,
+        ),
+        ([{**ALARM, "kind": "retrain.requested"}], RUN, f"#/run/{RUN}"),
+    ],
+)
+async def test_an_alarm_links_to_a_run_that_came_of_it(
+    page: Page, effects: list[Any], says: str, link: str | None
+) -> None:
+    code = f"""const {{ createPanel }} = await import("/static/pages/event-panel.js");
+    const panel = createPanel(store, {{ close() {{}}, hash: (id) => id }});
+    root.append(panel.element);
+    panel.show("{ALARM["id"]}");"""
+    answer = {"fact": ALARM, "cause": None, "effects": effects, "headers": {}, "body": {}}
+    await shows(page, code, {f"/api/events/{ALARM['id'].replace(':', '%3A')}": answer})
+    found = page.locator("dt:text-is('Run') + dd")
+    await found.wait_for()
+    assert await found.text_content() == says
+    links = found.locator("a")
+    assert ([await links.get_attribute("href")] if await links.count() else [None]) == [link]
+
+
+async def test_the_list_knows_of_an_alarm_only_its_events(page: Page) -> None:
+    code = f"""const {{ columns }} = await import("/static/pages/event-columns.js");
+    const column = columns().find((its) => its.key === "run");
+    window.links = ["drift.detected", "trigger.declined", "run.finished"].map((kind) => {{
+      const cell = document.createElement("div");
+      column.create(cell);
+      column.show(cell, {{ kind, correlation: "{RUN}" }});
+      return cell.firstChild.getAttribute("href");
+    }});"""
+    await shows(page, code, {})
+    events = f"#/events?correlation={RUN}"
+    assert await page.evaluate("() => window.links") == [events, events, f"#/run/{RUN}"]
