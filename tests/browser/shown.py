@@ -87,7 +87,7 @@ async def overview(window: Window) -> Shown:
             "p99": row["p99"][0],
             "loss": row["loss"][2],
             "drift": row["drift"][1],
-            "accounting": row["accounting"][0],
+            "accounting": row["accounting"][2],
             "why": row["why"][0],
         }
         for row in found

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
@@ -28,6 +29,33 @@ ALARM: Final[dict[str, Any]] = {
     "service": "drift",
     "event": {},
 }
+CARD: Final[dict[str, Any]] = {
+    "name": "flights",
+    "champion": 1,
+    "champion_since": "",
+    "rate": 0.0,
+    "p99_ms": None,
+    "loss": 0.5,
+    "loss_name": "brier",
+    "loss_trend": [],
+    "drift": "calm",
+    "drift_share": 0.0,
+    "run": None,
+    "accounting": "closed",
+    "missing": 0,
+    "audited": "",
+    "alarms": [],
+    "silences": [],
+    "paused": None,
+    "waiting": 0,
+    "trouble": 0,
+    "tone": "quiet",
+    "trouble_text": "",
+}
+HEADER: Final = """const { header } = await import("/static/pages/model-header.js");
+const top = header({ name: "flights", store });
+root.append(top.element);
+"""
 _HEAD: Final = """const { createStore } = await import("/static/parts/store.js");
 const store = createStore();
 const scopes = ["read", "operate"];
@@ -117,3 +145,26 @@ async def test_the_list_knows_of_an_alarm_only_its_events(page: Page) -> None:
     await shows(page, code, {})
     events = f"#/events?correlation={RUN}"
     assert await page.evaluate("() => window.links") == [events, events, f"#/run/{RUN}"]
+
+
+async def test_sums_say_how_old_they_are(page: Page) -> None:
+    audited = (datetime.now(UTC) - timedelta(seconds=245)).isoformat()
+    code = f"""const card = {json.dumps({**CARD, "audited": audited})};
+    top.card(card);
+    const {{ columns }} = await import("/static/pages/overview-columns.js");
+    const column = columns(store).find((its) => its.key === "accounting");
+    const cell = document.createElement("p");
+    root.append(cell);
+    column.create(cell);
+    column.show(cell, card);
+    const {{ oneModel }} = await import("/static/pages/data-model.js");
+    const one = oneModel(store, "flights");
+    root.append(one.element);
+    const empty = {{ sums: [], quarantined: [], delay: null }};
+    one.show({{ model: "flights", audited: "{audited}", ...empty }});"""
+    await shows(page, HEADER + code, {})
+    figure = page.locator('[data-figure="accounting"]')
+    assert await figure.inner_text() == "Accounting\nclosed\nadded up 4\u202fmin ago"
+    assert await page.locator("main > p").inner_text() == "closed\n4\u202fmin ago"
+    sums = page.locator('[aria-label="Sums of flights"] header')
+    assert (await sums.inner_text()).endswith("added up 4\u202fmin ago")

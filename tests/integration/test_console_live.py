@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -298,6 +299,7 @@ async def test_accounting_and_latency_are_those_of_the_tables_and_of_the_log(
             await eventually(lambda: _is(card, "accounting", "open"), "the accounting is open")
         its = await card()
         assert its["missing"] == 50
+        assert abs(datetime.fromisoformat(its["audited"]).timestamp() - time.time()) < 60
         assert its["trouble_text"].startswith(
             "The accounting does not close: 50 rows are missing or too many."
         )

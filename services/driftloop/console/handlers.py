@@ -69,7 +69,7 @@ class Console:
         self.hub = Hub(settings.clients, bus.stopping)
         self.past = Past(bus, self.states, price(settings.cpu_hour_price), board.feed)
         self.sender = Sender(self.refresh, self.desk, self.hub, settings.state_seconds)
-        self.audits = Audits(bus, settings.audit_seconds, settings.audit_hours)
+        self.audits = Audits(bus, settings.audit_seconds, settings.audit_hours, self._joined)
         self._bus = bus
         self._settings = settings
         self._news = asyncio.Event()
@@ -96,6 +96,7 @@ class Console:
             raise Overloaded(f"model: {name} is beyond the {most} models this console keeps")
         if name not in self.desk.about:  # it was registered a moment ago
             self.desk.spec(name, _about(registered))
+        self.audits.seen([name])
         self.refresh()
         state = self.desk.states.get(name) or ModelState(model=name)
         await self._recall(state)
@@ -191,6 +192,14 @@ class Console:
 
     def _lags(self, found: dict[str, list[Lag]]) -> None:
         self.desk.lag = found
+
+    def _joined(self, model: str) -> object:
+        """Where the label join of a model stands: elsewhere once rows or labels came."""
+        live = self.desk.board.models.get(model)
+        if live is None or live.join is None:
+            return None
+        its = live.join
+        return its.outcomes_total, its.waiting_predictions, its.waiting_labels, its.data_time
 
     def _audited(self, model: str, found: Audited) -> None:
         self.desk.audited[model] = found

@@ -25,7 +25,8 @@ class ConsoleSettings(Shared, frozen=True, kw_only=True):
     latency_seconds: Annotated[float, Meta(gt=0)] = 15.0
     """How often telemetry is asked for the 99th percentile of the newest requests."""
     audit_seconds: Annotated[float, Meta(ge=0)] = 600.0
-    """How long after a model's rows were added up they are added up again; 0 is never."""
+    """How long after a model's rows were added up they are added up again; 0 is never. Sooner for
+    who looks at them."""
     audit_hours: Annotated[float, Meta(ge=0)] = 24.0
     """Rows and labels of so many newest hours are added up; 0 is all that is kept."""
     clients: int = 64

@@ -30,9 +30,14 @@ class Counted:
         self.heard: list[tuple[str, Audited]] = []
         monkeypatch.setattr(audits, "audit", self._audit)
         monkeypatch.setattr(audits, "at_rest", self._at_rest)
-        self.audits = Audits(unconnected(), 600.0, 24.0, lambda: self.now)
+        self.rows = 0
+        self.takes = 0.0
+        self.audits = Audits(
+            unconnected(), 600.0, 24.0, lambda _: self.rows, clock=lambda: self.now
+        )
 
     async def _audit(self, *_: Any, **__: Any) -> Report:
+        self.now += self.takes
         return self.report
 
     async def _at_rest(self, *_: Any) -> tuple[int, ...] | None:
@@ -74,6 +79,59 @@ def test_a_count_that_does_not_close_while_something_is_on_its_way_says_nothing(
     its.at_rest = [(2,), (2,)]
     assert its.count("a") == "a"
     assert (its.heard[-1][1].state, its.heard[-1][1].missing) == ("open", 2)
+
+
+def test_old_sums_that_somebody_looks_at_are_soon_added_up_again_if_rows_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    its = Counted(monkeypatch)
+    its.at_rest = [None] * 20
+    its.audits.seen(["a"])  # it is due anyway
+    assert [its.count("a"), its.count("a")] == ["a", None]
+
+    def looked(after: float) -> str | None:
+        its.now += after
+        its.audits.seen(["a", "gone"])
+        return its.count("a")
+
+    assert looked(300) is None  # no row came
+    its.rows = 5
+    assert looked(1) == "a"
+    its.rows = 6
+    assert [looked(59), looked(2)] == [None, "a"]
+    its.rows, its.takes = 7, 40.0
+    assert looked(61) == "a"
+    its.rows = 8
+    assert [looked(79), looked(2)] == [None, "a"]  # what takes longer is old later
+
+
+def test_sums_that_say_nothing_are_not_added_up_more_often_for_whoever_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    its = Counted(monkeypatch)
+    its.at_rest = [(1,), (1,), (2,), (2,), (3,)]
+    its.count("a")
+    its.rows, its.report = 5, report(missing=2)
+    its.now += 61
+    its.audits.seen(["a"])
+    assert its.count("a") == "a"  # something is on its way
+    its.now += 29
+    its.audits.seen(["a"])
+    assert its.count("a") is None
+    its.now += 2
+    assert its.count("a") == "a"
+
+
+def test_who_asks_first_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    its = Counted(monkeypatch)
+    its.at_rest = [None] * 20
+    assert [its.count("a", "b", "c") for _ in range(4)] == ["a", "b", "c", None]
+    its.now += 61
+    its.rows = 5
+    its.audits.seen(["c"])
+    its.now += 1
+    its.audits.seen(["a", "c"])
+    assert [its.count("a", "b", "c") for _ in range(3)] == ["c", "a", None]
 
 
 def test_what_is_missing_is_the_largest_difference_of_any_sum() -> None:

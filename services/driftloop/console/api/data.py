@@ -44,6 +44,7 @@ def add_data(app: FastAPI, console: Console) -> None:
         if name:
             await past.bus.spec(name)
         wanted = [name] if name else known[offset : offset + limit]
+        console.audits.seen(wanted)
         return answer(await data.data(past, wanted, console.audits.found, mine, time.time()))
 
     @app.get("/api/data/quarantine", responses=gives(QuarantineList))

@@ -58,6 +58,7 @@ def card(live: Live, state: ModelState, about: About, audited: Audited, now: flo
         run=_run(state),
         accounting=audited.state,
         missing=audited.missing if audited.state == "open" else 0,
+        audited=iso(audited.at),
         alarms=alarms,
         paused=_paused(state),
         waiting=state.waiting.version if state.waiting is not None else 0,

@@ -65,10 +65,11 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     `p99_ms` is of requests answered in the newest 5 minutes, in milliseconds. `loss` is the mean
     loss of the champion's newest labelled rows and `loss_trend` its course, the newest last;
     `loss_name` says which loss. `drift_share` is the largest share, of any detector, of what makes
-    an alarm. `missing` are rows the accounting misses. `alarms` are the newest 5 that stand.
-    `waiting` is the version that waits for approval, or 0. `trouble` orders the overview: 0 is
-    well, larger is worse; `tone` says whether somebody has to look now ("bad"), soon ("warn") or
-    not; `trouble_text` says why in one sentence, "" where all is well.
+    an alarm. `missing` are rows the accounting misses; `audited` is when it was added up, "" if
+    never. `alarms` are the newest 5 that stand. `waiting` is the version that waits for approval,
+    or 0. `trouble` orders the overview: 0 is well, larger is worse; `tone` says whether somebody
+    has to look now ("bad"), soon ("warn") or not; `trouble_text` says why in one sentence, "" where
+    all is well.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     run: RunNow | None = None
     accounting: Accounting = "unknown"
     missing: int = 0
+    audited: str = ""
     alarms: list[Alarm] = []
     paused: Paused | None = None
     waiting: int = 0

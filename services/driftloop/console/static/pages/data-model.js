@@ -2,8 +2,8 @@
 
 import { button } from "../parts/actions.js";
 import { get } from "../parts/api.js";
-import { badge, empty, h, icon } from "../parts/dom.js";
-import { count, duration, many, moment } from "../parts/format.js";
+import { badge, empty, h, icon, put } from "../parts/dom.js";
+import { count, duration, many, moment, span } from "../parts/format.js";
 import { section, table } from "../parts/section.js";
 
 const EXAMPLES = 30;
@@ -22,15 +22,16 @@ export function oneModel(store, name) {
       showExamples(own, body, answer.rows);
     },
   });
-  const card = (text, ...inside) =>
-    h("section.card", { "aria-label": `${text} of ${name}` }, h("header", null, h("h2", null, `${text} of ${name}`)), ...inside);
+  const note = h("p.section-note.quiet");
+  const card = (text, inside, beside = null) =>
+    h("section.card", { "aria-label": `${text} of ${name}` }, h("header", null, h("h2", null, `${text} of ${name}`), beside), inside);
   const element = h(
     "div.stack",
     null,
     h(
       "div.wide-narrow.even",
       null,
-      h("div.stack", null, card("Sums", sums), examples.element),
+      h("div.stack", null, card("Sums", sums, note), examples.element),
       h("div.stack", null, card("Quarantine", reasons), card("Label delay", delay)),
     ),
   );
@@ -42,6 +43,7 @@ export function oneModel(store, name) {
     stop: examples.stop,
     fail: (problem) => sums.replaceChildren(h("p.gone", { role: "status" }, icon("warn"), h("span", null, problem.message))),
     show(its) {
+      put(note, age(its, store) && `added up ${age(its, store)}`);
       const now = JSON.stringify(its);
       if (shown === now) return;
       shown = now;
@@ -51,6 +53,9 @@ export function oneModel(store, name) {
     },
   };
 }
+
+// How old the sums of a model are: "4 min ago", "" if there are none.
+export const age = ({ audited }, store) => (audited ? `${span(store.now() - Date.parse(audited) / 1000)} ago` : "");
 
 function sumTable(its) {
   if (!its.sums.length)

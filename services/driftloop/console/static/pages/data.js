@@ -6,7 +6,7 @@ import { count, duration, many, moment } from "../parts/format.js";
 import { to } from "../parts/go.js";
 import { allow, section, seldom, table } from "../parts/section.js";
 import { deadLetters } from "./data-dead.js";
-import { oneModel } from "./data-model.js";
+import { age, oneModel } from "./data-model.js";
 
 const SHOWN = 100;
 
@@ -122,7 +122,7 @@ function draw(own) {
     h(
       "div.scroll",
       { tabindex: 0, role: "region", "aria-label": "Table of models" },
-      table(head, found.slice(0, SHOWN).map(row), "Accounting by model"),
+      table(head, found.slice(0, SHOWN).map((its) => row(its, own.store)), "Accounting by model"),
     ),
     found.length > SHOWN ? h("p.quiet", null, `${count(found.length - SHOWN)} more: find them by name.`) : "",
     found.length ? "" : h("p.quiet", null, "No model has that in its name."),
@@ -136,7 +136,7 @@ function closes(its) {
   return its.closes ? badge("good", "well", "closes") : badge("bad", "bad", "open");
 }
 
-function row(its) {
+function row(its, store) {
   const link = h("a", { href: to("data", { model: its.model }), data: { model: its.model } }, its.model);
   const state = [closes(its), "nowrap"];
   if (its.card) return [link, state, its.card.missing ? `${count(its.card.missing)} rows missing` : "", ...Array(6).fill("")];
@@ -152,7 +152,7 @@ function row(its) {
     delay("p50"),
     delay("p90"),
     delay("p99"),
-    [its.audited ? moment(its.audited) : "never", "num.quiet"],
+    [h("span", { title: its.audited ? moment(its.audited) : null }, age(its, store) || "never"), "num.quiet"],
   ];
 }
 

@@ -2,7 +2,7 @@
 
 import { actionButtons, button } from "../parts/actions.js";
 import { trendline } from "../parts/charts-small.js";
-import { badge, h, icon, keep, put, rebadge } from "../parts/dom.js";
+import { badge, h, icon, keep, put, rebadge, set } from "../parts/dom.js";
 import { clocks, count, dataTime, loss, many, millis, moment, percent, rate, span, words } from "../parts/format.js";
 import { eventHash, runHash } from "../parts/go.js";
 
@@ -108,10 +108,9 @@ function showCard(head, card) {
   );
   const [sumTone, sumSign] = SUMS[card.accounting] ?? SUMS.unknown;
   rebadge(at.accounting.badge, sumTone, sumSign, card.accounting === "unknown" ? "not added up" : card.accounting);
-  put(
-    at.accounting.note,
-    card.missing ? `${count(card.missing)} rows missing` : card.accounting === "closed" ? "every row is found" : "",
-  );
+  const age = card.audited ? `added up ${span(now - Date.parse(card.audited) / 1000)} ago` : "";
+  put(at.accounting.note, card.missing ? `${count(card.missing)} rows missing, ${age}` : age);
+  set(at.accounting.note, "title", card.accounting === "closed" ? "Every row and label was found then" : null);
   showRun(at.run, card, now);
   showAlarms(head, card);
 }

@@ -45,7 +45,7 @@ export function columns(store) {
     { key: "run", name: "Run", hint: "The run in progress and its stage", sort: true, create: run, show: (cell, card) => showRun(cell, card, age) },
     {
       key: "accounting", name: "Accounting", hint: "Whether every row that came in is accounted for", sort: true,
-      create: (cell) => cell.append(badge("quiet", "none", "")), show: accounting,
+      create: (cell) => cell.append(badge("quiet", "none", ""), h("span.under")), show: (cell, card) => accounting(cell, card, age),
     },
     {
       key: "why", name: "What is wrong", show: (cell, card) => {
@@ -130,7 +130,9 @@ function showRun(cell, card, age) {
   set(cell, "title", card.run ? `${card.run.id} for version ${card.run.version}, by ${card.run.trigger}, since ${moment(card.run.started)}` : why || null);
 }
 
-function accounting(cell, card) {
+function accounting(cell, card, age) {
+  put(cell.lastChild, card.audited ? `${age(card.audited)} ago` : "");
+  set(cell, "title", card.audited ? `added up at ${moment(card.audited)}` : null);
   if (card.accounting === "closed") rebadge(cell.firstChild, "quiet", "well", "closed");
   else if (card.accounting === "open") rebadge(cell.firstChild, "bad", "bad", `${count(card.missing)} missing`);
   else rebadge(cell.firstChild, "quiet", "wait", "not yet");
