@@ -161,6 +161,10 @@ async def test_an_alarm_is_silenced(scene: Scene) -> None:
     assert said.startswith(f"alarms of {FLIGHTS} are silenced until "), said
     await model.sees(".model-alarms li", "silenced until")
     assert (await scene.asked("silence"))["by"] == "token ann"
+    await model.sees(".model-silence", "by token ann: to test silence")
+    said = await _order(model, "unsilence")
+    assert said == f"alarms of {FLIGHTS} are heard again"
+    await expect(model.at(".model-silence")).to_have_count(0)
 
 
 async def test_the_evidence_of_a_shadow_appears_within_two_seconds(scene: Scene) -> None:

@@ -55,6 +55,7 @@ CARD: Final[dict[str, Any]] = {
 HEADER: Final = """const { header } = await import("/static/pages/model-header.js");
 const top = header({ name: "flights", store });
 root.append(top.element);
+window.shown = top;
 """
 _HEAD: Final = """const { createStore } = await import("/static/parts/store.js");
 const store = createStore();
@@ -168,3 +169,30 @@ async def test_sums_say_how_old_they_are(page: Page) -> None:
     assert await page.locator("main > p").inner_text() == "closed\n4\u202fmin ago"
     sums = page.locator('[aria-label="Sums of flights"] header')
     assert (await sums.inner_text()).endswith("added up 4\u202fmin ago")
+
+
+async def test_a_silence_may_always_be_begun_and_is_told_and_ended(page: Page) -> None:
+    until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    silence = {"detector": "loss", "by": "ann", "reason": "swapped labels", "until": until}
+    code = f"top.card({json.dumps({**CARD, 'silences': [silence]})});"
+    asked: list[Any] = []
+    await shows(page, HEADER + code, {})
+
+    async def told(route: Route) -> None:
+        asked.append(route.request.post_data_json)
+        await route.fulfill(json={"text": "alarms of loss of flights are heard again"})
+
+    await page.route("**/api/models/flights/silence", told)
+    assert await page.locator('.actions [data-action="silence"]').is_visible()
+    line = page.locator(".model-silence")
+    assert re.match(
+        r"Alarms of loss are silenced until .*, by ann: swapped labels", await line.inner_text()
+    )
+    await line.get_by_role("button").click()
+    await page.locator("[name=reason]").fill("repaired")
+    await page.locator("[name=by]").fill("ann")
+    await page.locator("dialog [type=submit]").click()
+    await page.get_by_text("are heard again").wait_for()
+    assert asked == [{"reason": "repaired", "by": "ann", "detector": "loss", "seconds": 0}]
+    await page.evaluate("(card) => window.shown.card(card)", CARD)
+    assert await page.locator(".model-silence").count() == 0

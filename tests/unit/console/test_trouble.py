@@ -139,9 +139,12 @@ def test_a_silenced_alarm_is_shown_and_is_no_trouble_until_the_silence_ends() ->
     live = heard(harmful("moved"))
     during, after = (made(live, state, NOBODY, Audited(), at) for at in (NOW, NOW + 6))
     assert (during.trouble, during.alarms[0].silenced_until) == (0, iso(NOW + 5))
+    [told] = during.silences
+    assert (told.detector, told.by, told.reason) == ("feature:temp", "ann", "known")
+    assert told.until == iso(NOW + 5)
     assert during.drift == after.drift == "alarm"
     assert after.trouble > 0
-    assert after.alarms[0].silenced_until == ""
+    assert (after.alarms[0].silenced_until, after.silences) == ("", [])
 
 
 def test_a_roll_back_of_long_ago_is_no_trouble_any_more() -> None:

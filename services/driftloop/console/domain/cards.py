@@ -5,12 +5,20 @@ from typing import Final
 
 import msgspec
 
-from driftloop.console.api.shapes.live import Accounting, Alarm, Card, DriftState, Paused, RunNow
+from driftloop.console.api.shapes.live import (
+    Accounting,
+    Alarm,
+    Card,
+    DriftState,
+    Paused,
+    RunNow,
+    Silenced,
+)
 from driftloop.console.domain.live import Live
 from driftloop.console.domain.standing import Stands
 from driftloop.console.domain.times import iso
 from driftloop.console.domain.trouble import SUSPICIOUS, summed, tone, troubles
-from driftloop.contracts.state import ModelState
+from driftloop.contracts.state import ModelState, Silence
 
 MOST_ALARMS: Final = 5
 
@@ -60,6 +68,7 @@ def card(live: Live, state: ModelState, about: About, audited: Audited, now: flo
         missing=audited.missing if audited.state == "open" else 0,
         audited=iso(audited.at),
         alarms=alarms,
+        silences=[_silenced(its) for its in state.silences if now < its.until],
         paused=_paused(state),
         waiting=state.waiting.version if state.waiting is not None else 0,
         trouble=trouble,
@@ -108,6 +117,10 @@ def _run(state: ModelState) -> RunNow | None:
 def _paused(state: ModelState) -> Paused | None:
     its = state.paused
     return None if its is None else Paused(by=its.by, reason=its.reason, since=iso(its.since))
+
+
+def _silenced(its: Silence) -> Silenced:
+    return Silenced(detector=its.detector, by=its.by, reason=its.reason, until=iso(its.until))
 
 
 def _alarm(its: Stands, state: ModelState, now: float) -> Alarm:

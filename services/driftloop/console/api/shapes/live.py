@@ -48,6 +48,15 @@ class Paused(msgspec.Struct, frozen=True, kw_only=True):
     since: str
 
 
+class Silenced(msgspec.Struct, frozen=True, kw_only=True):
+    """A silence in force: alarms of one `detector`, or of all (""), until when, by whom, why."""
+
+    detector: str
+    by: str
+    reason: str
+    until: str
+
+
 class RunNow(msgspec.Struct, frozen=True, kw_only=True):
     """The run in progress: `stage` is training, gating, shadowing, approval or probation."""
 
@@ -88,6 +97,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     missing: int = 0
     audited: str = ""
     alarms: list[Alarm] = []
+    silences: list[Silenced] = []
     paused: Paused | None = None
     waiting: int = 0
     trouble: int = 0

@@ -29,6 +29,7 @@ export function header(its) {
   const gone = h("p.gone", { hidden: true, role: "status" }, icon("warn"), h("span"));
   const alarms = h("ul.model-alarms", { "aria-label": "Alarms that stand" });
   const more = h("button.plain-link.model-more", { type: "button", hidden: true });
+  const silences = h("ul.model-silences", { "aria-label": "Silences" });
   const at = {};
   const trend = trendline("Live loss", { width: 88, height: 22 });
   const figures = FIGURES.map((key) => {
@@ -49,9 +50,10 @@ export function header(its) {
     trouble,
     gone,
     h("div", { hidden: true }, alarms, more),
+    silences,
     numbers,
   );
-  const head = { its, at, state, trouble, gone, alarms, more, trend, buttons, numbers };
+  const head = { its, at, state, trouble, gone, alarms, more, silences, trend, buttons, numbers };
   more.addEventListener("click", () => {
     alarms.dataset.all = alarms.dataset.all === "yes" ? "no" : "yes";
     showAlarms(head, head.shown);
@@ -113,6 +115,7 @@ function showCard(head, card) {
   set(at.accounting.note, "title", card.accounting === "closed" ? "Every row and label was found then" : null);
   showRun(at.run, card, now);
   showAlarms(head, card);
+  showSilences(head, card);
 }
 
 function showState({ state, trouble }, card) {
@@ -163,4 +166,21 @@ function alarmItem(store, card, alarm) {
   const options = () => ({ card: store.cards.get(card.name) ?? card, hello: store.hello, detector: alarm.detector });
   const silence = h("span.operate", null, button("silence", card.name, options));
   return h("li.model-alarm", null, icon("bell"), h("a", { href: eventHash(alarm.id) }), h("span.quiet"), silence);
+}
+
+function showSilences({ silences: list, its: { store } }, card) {
+  list.hidden = !card.silences?.length;
+  keep(
+    list,
+    card.silences ?? [],
+    (its) => its.detector,
+    ({ detector }) => {
+      const end = button("unsilence", card.name, () => ({ card, hello: store.hello, detector }));
+      return h("li.model-silence", null, icon("bell"), h("span"), h("span.operate", null, end));
+    },
+    (li, its) => {
+      const whose = its.detector ? `Alarms of ${its.detector}` : "All alarms";
+      put(li.children[1], `${whose} are silenced until ${moment(its.until)}, by ${its.by}: ${its.reason}`);
+    },
+  );
 }

@@ -104,6 +104,15 @@ export const MODEL = {
     fields: ["detector", "length"],
     confirm: "Silence",
   },
+  unsilence: {
+    label: "End it",
+    icon: "bell",
+    title: ({ card }) => `End a silence of ${card.name}`,
+    what: ({ detector }) => [`${detector ? `Alarms of ${detector}` : "All alarms"} are shown as trouble again, and who is to be notified of them is.`],
+    confirm: "End the silence",
+    path: ({ model }) => `/api/models/${encodeURIComponent(model)}/silence`,
+    body: ({ detector }) => ({ detector, seconds: 0 }),
+  },
   spec: { label: "Edit spec", icon: "edit", title: ({ card }) => `Spec of ${card.name}`, what: () => [] },
 };
 
@@ -144,7 +153,6 @@ export const DATA = {
 
 // The actions that make sense for a model as it is now, the most pressing first.
 export function offered(card) {
-  const alarms = card.alarms?.length > 0;
   return [
     card.waiting && "approve",
     card.waiting && "deny",
@@ -153,7 +161,7 @@ export function offered(card) {
     card.champion && "rollback",
     card.champion && "promote",
     card.champion && "challenge",
-    alarms && "silence",
+    "silence",
     !card.paused && "pause",
     "spec",
   ].filter(Boolean);

@@ -5,7 +5,7 @@
 //   buttons.show(card, store.hello);                    // the same in place, when either has changed
 //   const done = await openAction("promote", "flights", { version: 7, card, hello });
 //
-// Actions on a model: retrain, challenge, promote, approve, deny, rollback, pause, resume, silence, spec.
+// Actions on a model: retrain, challenge, promote, approve, deny, rollback, pause, resume, silence, unsilence, spec.
 // On data: requeue (options.containing: part of the reasons), dead-replay and dead-drop (options.seq).
 // Options: `card` and `hello` of the store, `version`, `detector`. What openAction promises is the answer of the
 // server, or null if the operator thought better of it.
@@ -101,7 +101,8 @@ function versionOption(its) {
 }
 
 function detectorField(about) {
-  const names = [...new Set((about.card.alarms ?? []).map((alarm) => alarm.detector))];
+  const known = [...(about.card.alarms ?? []), ...(about.card.silences ?? [])];
+  const names = [...new Set(known.map((its) => its.detector).filter(Boolean))];
   if (about.detector && !names.includes(about.detector)) names.unshift(about.detector);
   const select = h("select", { name: "detector" }, h("option", { value: "" }, "all alarms of the model"),
     names.map((name) => h("option", { value: name }, name)));
@@ -113,7 +114,7 @@ const LENGTHS = [[3600, "1 hour"], [4 * 3600, "4 hours"], [86400, "1 day"], [7 *
 
 function lengthField(about) {
   const select = h("select", { name: "seconds" }, LENGTHS.map(([seconds, text]) => h("option", { value: seconds }, text)));
-  if ((about.card.alarms ?? []).some((alarm) => alarm.silenced_until)) {
+  if (about.card.silences?.length) {
     select.append(h("option", { value: 0 }, "no longer: end the silence"));
   }
   return { element: field("For", select), body: () => ({ seconds: Number(select.value) }) };
