@@ -196,3 +196,60 @@ async def test_a_silence_may_always_be_begun_and_is_told_and_ended(page: Page) -
     assert asked == [{"reason": "repaired", "by": "ann", "detector": "loss", "seconds": 0}]
     await page.evaluate("(card) => window.shown.card(card)", CARD)
     assert await page.locator(".model-silence").count() == 0
+
+
+async def test_the_newest_revision_is_open_and_each_has_a_sign_that_it_opens(page: Page) -> None:
+    def revisions(newest: int) -> dict[str, Any]:
+        told = [
+            {"revision": n, "time": "", "by": "ann", "reason": "", "diff": [f"+ a = {n}"]}
+            for n in range(newest, 0, -1)
+        ]
+        return {"revisions": told, "lost": 0}
+
+    path = "/api/models/flights/spec"
+    answers: dict[str, Any] = {path: {"text": "a = 1", "revision": 1}}
+    answers[f"{path}/history"] = revisions(1)
+    code = """const { tab } = await import("/static/pages/model-spec.js");
+    window.shown = tab({ name: "flights", store });
+    root.append(window.shown.element);"""
+    await shows(page, code, answers)
+    await page.locator("details[open] strong:text-is('Revision 1')").wait_for()
+    answers[f"{path}/history"] = revisions(2)
+    await page.evaluate("() => window.shown.said([{ kind: 'spec.registered' }])")
+    await page.locator("details[open] strong:text-is('Revision 2')").wait_for()
+    assert await page.locator("details summary [data-icon=right]").count() == 2
+    await page.locator("summary", has_text="Revision 2").click()
+    answers[path]["revision"] = 2
+    await page.evaluate("() => window.shown.said([{ kind: 'spec.registered' }])")
+    await page.get_by_text("revision 2", exact=True).wait_for()
+    assert await page.locator("details[open]").count() == 1  # what was closed stays closed
+
+
+async def test_the_editor_keeps_its_difference_its_fields_and_save_in_sight(page: Page) -> None:
+    path = "/api/models/flights/spec"
+    lines = [
+        part
+        for n in range(5)
+        for part in (
+            *({"sign": " ", "text": f"same_{n}_{at} = 1"} for at in range(3)),
+            {"sign": "-", "text": f"changed_{n} = 400000"},
+            {"sign": "+", "text": f"changed_{n} = 3000"},
+        )
+    ]
+    text = "".join(f"line_{n} = {n}\n" for n in range(90))
+    found = {"ok": True, "revision": 1, "diff": lines, "problems": [], "notes": []}
+    answers = {path: {"text": text, "revision": 1}, f"{path}/check": found}
+    code = """const { editSpec } = await import("/static/parts/actions-spec.js");
+    editSpec("flights", { hello: store.hello });"""
+    await page.set_viewport_size({"width": 1440, "height": 900})
+    await shows(page, code, answers)
+    await page.get_by_text("Revision 1. Change it").wait_for()
+    await page.get_by_role("button", name="Check").click()
+    await page.get_by_text("changed_4 = 3000").wait_for()
+    hidden = """(selectors) => selectors.filter((its) => {
+      const [at] = document.querySelector(its).getClientRects();
+      const [x, y] = [at.left + at.width / 2, at.bottom - 2];
+      return !document.elementFromPoint(x, y)?.closest(its);
+    })"""
+    wanted = ["[name=reason]", "[name=by]", "[type=submit]", ".diff .line:last-child"]
+    assert await page.evaluate(hidden, wanted) == []

@@ -2,7 +2,7 @@
 
 import { button } from "../parts/actions.js";
 import { get, part } from "../parts/api.js";
-import { empty, h } from "../parts/dom.js";
+import { empty, h, icon } from "../parts/dom.js";
 import { many, moment } from "../parts/format.js";
 import { section, seldom } from "../parts/section.js";
 
@@ -90,19 +90,20 @@ function showHistory(body, answer, note) {
     return;
   }
   const open = new Set([...body.querySelectorAll("details[open]")].map((its) => its.dataset.revision));
-  const first = !body.querySelector("details");
+  const known = new Set([...body.querySelectorAll("details")].map((its) => its.dataset.revision));
   body.replaceChildren(
     ...answer.revisions.map((its, at) => {
       const summary = h(
         "summary.row",
         null,
+        icon("right"),
         h("strong", null, `Revision ${its.revision}`),
         h("span.quiet", null, `${moment(its.time)} by ${its.by}${its.reason ? `: ${its.reason}` : ""}`),
       );
       const inside = its.diff.length ? diffLines(its.diff) : toml(its.text);
       return h(
         "details.revision",
-        { data: { revision: its.revision }, open: first ? at === 0 : open.has(String(its.revision)) },
+        { data: { revision: its.revision }, open: open.has(String(its.revision)) || (at === 0 && !known.has(String(its.revision))) },
         summary,
         inside,
       );

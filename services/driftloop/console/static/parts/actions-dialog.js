@@ -6,9 +6,9 @@ const NAME = "driftloop-name"; // where a name is kept for the next time, on con
 let count = 0;
 
 // ask({title, what, fields, confirm, kind, send, told, wide, body}) promises what `send` gave, or null.
-// `fields` are {element, check?}; `told(answer)` gives {text, link} to show, else answer.text is shown.
-export function ask({ title, what, fields, confirm, kind, send, told, wide, ready = true }) {
-  const its = frame(title, what, fields, confirm, kind);
+// `fields` are {element, check?}; `signed` are those at the foot, which stays in sight; `told(answer)` gives {text, link} to show, else answer.text is shown.
+export function ask({ title, what, fields, signed = [], confirm, kind, send, told, wide, ready = true }) {
+  const its = frame(title, what, fields, signed, confirm, kind);
   if (wide) its.dialog.classList.add("wide");
   its.confirm.disabled = !ready;
   let answer = null;
@@ -37,14 +37,16 @@ export function ask({ title, what, fields, confirm, kind, send, told, wide, read
   });
 }
 
-function frame(title, what, fields, confirm, kind) {
+function frame(title, what, fields, signed, confirm, kind) {
   const id = `action-${(count += 1)}`;
   const said = h("p.action-said", { role: "alert", hidden: true });
   const cancel = h("button.button", { type: "button", value: "cancel" }, "Cancel");
   const go = h("button.button", { type: "submit", data: { kind: kind === "danger" ? "danger" : "main" } }, confirm);
   const text = h("div.action-what", { id: `${id}-what` }, what.filter(Boolean).map((line) => h("p", null, line)));
-  const elements = fields.map((one) => one.element).filter(Boolean);
-  const form = h("form", { method: "dialog" }, text, elements, said, h("div.action-buttons", null, cancel, go));
+  const elements = (those) => those.map((one) => one.element).filter(Boolean);
+  const names = h("div.action-names", null, elements(signed));
+  const foot = h("div.action-foot", null, names, said, h("div.action-buttons", null, cancel, go));
+  const form = h("form", { method: "dialog" }, text, elements(fields), foot);
   const heading = h("h2", { id: `${id}-title` }, title);
   const dialog = h("dialog.action", { "aria-labelledby": `${id}-title`, "aria-describedby": `${id}-what` }, heading, form);
   return { dialog, form, said, cancel, confirm: go };

@@ -19,11 +19,12 @@ export function editSpec(model, options = {}) {
   };
   text.addEventListener("input", () => freshen(its));
   check.addEventListener("click", () => look(its, path));
-  const body = h("div.spec-edit", null, field("Spec, as TOML", text), h("div.row", null, check), found);
+  const body = h("div.spec-edit", null, h("div.spec-text", null, field("Spec, as TOML", text), h("div.row", null, check)), found);
   const closed = ask({
     title: `Spec of ${model}`,
     what: ["The revision takes effect at once for rows and triggers, and for models with the next training. Revisions are kept. Comments are not: the spec is written down as it is understood."],
-    fields: [{ element: body }, why, who],
+    fields: [{ element: body }],
+    signed: [why, who],
     confirm: "Save as a new revision",
     send,
     wide: true,

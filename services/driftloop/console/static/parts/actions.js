@@ -57,7 +57,8 @@ export function openAction(name, model, options = {}) {
   return ask({
     title: its.title(about),
     what: its.what(about),
-    fields: [...chosen, why, who],
+    fields: chosen,
+    signed: [why, who],
     confirm: its.confirm,
     kind: its.kind,
     send() {
