@@ -253,3 +253,89 @@ async def test_the_editor_keeps_its_difference_its_fields_and_save_in_sight(page
     })"""
     wanted = ["[name=reason]", "[name=by]", "[type=submit]", ".diff .line:last-child"]
     assert await page.evaluate(hidden, wanted) == []
+
+
+async def test_the_time_line_breaks_over_gaps_and_its_lanes_have_room_for_their_names(
+    page: Page,
+) -> None:
+    hour = 3_600_000
+    times = [1_360_000_000_000 + n * hour for n in [*range(5), *range(60, 65)]]
+    promoted = {
+        "time": ALARM["time"],
+        "data_time": times[0],
+        "kind": "model.promoted",
+        "text": "version 1",
+        "id": "model.promoted:flights:1",
+        "run": RUN,
+        "version": 1,
+        "since_time": 0,
+    }
+    answer = {
+        "loss_name": "brier",
+        "since_time": times[0],
+        "until_time": times[-1],
+        "live": [[at, 0.2, 9] for at in times],
+        "frozen": [],
+        "estimated": [[at, 0.2, 0.1, 0.3] for at in times],
+        "marks": [promoted],
+    }
+    code = """const { timeline } = await import("/static/pages/model-timeline.js");
+    root.append(timeline({ name: "flights", store, model: null }).element);"""
+    await shows(page, code, {"/api/models/flights/timeline": answer})
+    line = page.locator(".line[data-tone=estimated]")
+    await line.wait_for(state="attached")
+    assert (await line.get_attribute("d") or "").count("M") == 2
+    assert await page.locator(".band[data-tone=estimated]").count() == 2
+    edges = """() => {
+      const range = document.createRange();
+      range.selectNodeContents(document.querySelector(".lane-name"));
+      const box = (its) => its.getBoundingClientRect();
+      const [axis, bar] = [".axis", ".lane-bar"].map((its) => box(document.querySelector(its)));
+      return [box(document.querySelector(".timeline")).left, box(range).left, box(range).right,
+        bar.left, axis.left];
+    }"""
+    card, begins, ends, bar, axis = await page.evaluate(edges)
+    assert card <= begins < ends < bar
+    assert abs(bar - axis) <= 1
+
+
+async def test_kinds_are_written_as_the_log_has_them(page: Page) -> None:
+    code = """const { chain } = await import("/static/pages/run-chain.js");
+    const link = { depth: 0, id: "a", time: "", kind: "model.rolled_back", text: "" };
+    root.append(chain([link]));"""
+    await shows(page, code, {})
+    assert await page.locator(".chain-kind").inner_text() == "model.rolled_back"
+
+
+async def test_a_hidden_button_has_no_number(page: Page) -> None:
+    await shows(page, f"{HEADER}top.card({json.dumps(CARD)});", {})
+    assert await page.locator(".model-more").text_content() == ""
+
+
+async def test_a_slice_without_a_gate_has_a_dash(page: Page) -> None:
+    part = {"name": "night", "loss": 0.2, "rows": 9, "gate_loss": None}
+    answer = {"loss_name": "brier", "version": 1, "loss": 0.2, "rows": 9, "slices": [part]}
+    code = """const { tab } = await import("/static/pages/model-loop.js");
+    root.append(tab({ name: "flights", store, model: null }).element);"""
+    await shows(page, code, {"/api/models/flights/slices": answer})
+    cells = page.locator("table[aria-label=Slices] tbody td")
+    await cells.first.wait_for()
+    assert await cells.all_text_contents() == ["night", "0.2000", "+0\u202f%", "\u2013", "9"]
+
+
+async def test_the_overview_shows_three_lines_of_what_is_wrong(page: Page) -> None:
+    text = "Version 2 was rolled back to version 1 at 2026-11-22 12:13 UTC: " + "why " * 40
+    card = {**CARD, "task": "", "tone": "bad", "trouble": 9, "trouble_text": text}
+    code = f"""root.dataset.page = "overview";
+    store.fold("cards", {{ cards: [{json.dumps(card)}], gone: [] }});
+    const {{ page }} = await import("/static/pages/overview.js");
+    page(root, {{ parts: [], query: new URLSearchParams() }}, store);"""
+    await page.set_viewport_size({"width": 1440, "height": 900})
+    await shows(page, code, {})
+    cell = page.locator('.vrow [data-column="why"]')
+    lines = "(its) => its.clientHeight / parseFloat(getComputedStyle(its).lineHeight)"
+    assert round(await cell.evaluate(lines)) == 3
+    row, inside = await page.locator(".vrow").bounding_box(), await cell.bounding_box()
+    assert row is not None
+    assert inside is not None
+    assert inside["height"] < row["height"]

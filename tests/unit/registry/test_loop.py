@@ -66,6 +66,12 @@ def test_each_trigger_starts_a_run_with_its_cause(live: Keeper, trigger: str) ->
         assert asked.since_time == event.since_time
 
 
+def test_rows_are_counted_as_people_write_them(live: Keeper) -> None:
+    (asked,) = live.hear(live.accumulated(32_000, DAY))
+    assert isinstance(asked, e.RetrainRequested)
+    assert asked.reason == "32,000 labelled rows"
+
+
 def test_a_trigger_the_spec_does_not_name_starts_nothing(live: Keeper) -> None:
     live.respecify(triggers={"on": ["drift"], "cooldown": "1d"})
     assert live.hear(live.degraded(DAY)) == []

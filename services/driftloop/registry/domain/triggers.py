@@ -52,7 +52,7 @@ def fired(event: AnyEvent) -> Fired:
         numbers = f"{event.before:.4g} to {event.after:.4g}"
         return _alarm("drift", event, f"{shift} shift, {event.detector}: mean {numbers}")
     assert isinstance(event, DataAccumulated)
-    reason = f"{event.rows} labelled rows"
+    reason = f"{event.rows:,} labelled rows"
     return Fired("new_data", event.event_id(), reason, event.data_time, rows=event.rows)
 
 
@@ -66,7 +66,7 @@ def _alarm(trigger: Trigger, event: Alarm, reason: str) -> Fired:
         since_time=event.since_time,
         stream=event.stream,
         seq=event.seq,
-        harmless=f"{loss.before:.4g} to {loss.after:.4g} on {loss.rows_after} labelled rows"
+        harmless=f"{loss.before:.4g} to {loss.after:.4g} on {loss.rows_after:,} labelled rows"
         if loss.harm == "unmoved"
         else "",
     )

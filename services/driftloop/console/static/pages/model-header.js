@@ -145,7 +145,7 @@ function showAlarms({ alarms: list, more, its: { store } }, card) {
   list.parentElement.hidden = card.alarms.length === 0;
   const hidden = card.alarms.length - FEW;
   more.hidden = hidden <= 0;
-  put(more, list.dataset.all === "yes" ? "Fewer alarms" : `${many(hidden, "older alarm")}`);
+  put(more, hidden <= 0 ? "" : list.dataset.all === "yes" ? "Fewer alarms" : many(hidden, "older alarm"));
   keep(
     list,
     card.alarms,
@@ -154,7 +154,7 @@ function showAlarms({ alarms: list, more, its: { store } }, card) {
     (li, alarm) => {
       const [picture, link, note] = li.children;
       picture.classList.toggle("silent", Boolean(alarm.silenced_until));
-      put(link, alarm.text || `${words(alarm.kind)} ${alarm.detector}`);
+      put(link, alarm.text || `${alarm.kind} ${alarm.detector}`);
       const silent = alarm.silenced_until ? `, silenced until ${moment(alarm.silenced_until)}` : "";
       const since = alarm.since_time ? `, change at ${dataTime(alarm.since_time)}` : "";
       put(note, `${clocks(alarm.time, alarm.data_time)}${since}${silent}`);

@@ -175,7 +175,7 @@ function showSlices(body, answer, note) {
       [slice.name, "nowrap"],
       [slice.loss === null ? "no labels" : loss(slice.loss), "num"],
       [worse(slice, answer), "num"],
-      [slice.gate_loss === null ? "" : loss(slice.gate_loss), "num"],
+      [loss(slice.gate_loss), "num"],
       [count(slice.rows), "num"],
     ]);
   body.replaceChildren(

@@ -10,6 +10,7 @@ import { eventHash, runHash } from "../parts/go.js";
 import { section, seldom } from "../parts/section.js";
 
 const DAY = 86_400_000;
+const LEFT = 68; // as the lanes below (pages.css): room for their names
 const MOST_MARKS = 2_000;
 const RANGES = [
   ["All", 0],
@@ -23,7 +24,7 @@ const OPERATORS = { "operator.requested": "person", "approval.given": "person", 
 const ENDS = { "candidate.rejected": "warn", "training.failed": "bad", "model.promoted": "good", "model.rolled_back": "bad" };
 
 export function timeline(its) {
-  const chart = lineChart({ name: "Losses over time", height: 240 });
+  const chart = lineChart({ name: "Losses over time", height: 240, left: LEFT });
   const under = lanes("What happened");
   const own = { its, chart, under, marks: new Map(), range: 0, until: 0, answer: null, holder: null };
   const buttons = RANGES.map(([text, size]) =>
@@ -123,6 +124,7 @@ function draw(own) {
         tone: "estimated",
         points: answer.estimated.map((p) => [p[0], p[1]]),
         band: answer.estimated.map((p) => [p[0], p[2], p[3]]),
+        gaps: true,
       },
       { name: "champion", tone: "live", points: answer.live, gaps: true, more: "labelled rows" },
     ],
@@ -208,7 +210,7 @@ function alarmLane(marks) {
       tone: mark.kind === "performance.degraded" ? "bad" : "warn",
       icon: "warn",
       href: eventHash(mark.id),
-      label: said(mark, words(mark.kind)),
+      label: said(mark, mark.kind),
     })),
   };
 }
@@ -222,7 +224,7 @@ function operatorLane(marks) {
     tone: "quiet",
     icon: OPERATORS[mark.kind],
     href: eventHash(mark.id),
-    label: said(mark, words(mark.kind)),
+    label: said(mark, mark.kind),
   });
   return { name: "people", marks: asked.map(item) };
 }

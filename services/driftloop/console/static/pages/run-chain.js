@@ -1,7 +1,7 @@
 // The causal chain of a run as an indented tree: each event under the one it answers.
 
 import { h } from "../parts/dom.js";
-import { clock, words } from "../parts/format.js";
+import { clock } from "../parts/format.js";
 import { eventHash } from "../parts/go.js";
 
 const TONES = {
@@ -46,7 +46,7 @@ function item(link, before) {
       "div.chain-event",
       { data: { tone: TONES[link.kind] ?? "plain" } },
       h("i.chain-dot"),
-      h("a.chain-kind", { href: eventHash(link.id) }, words(link.kind)),
+      h("a.chain-kind", { href: eventHash(link.id) }, link.kind),
       h("span.chain-text", { title: link.text }, link.text),
       h("span.chain-time.quiet", null, `${clock(link.time)} ${after}`),
     ),

@@ -125,7 +125,7 @@ function showWhy({ why }, { run, chain: links, cause, since_time: since, asked_b
       [
         "answers",
         first
-          ? h("span", null, h("a", { href: eventHash(cause) }, words(first.kind)), ` ${first.text}`)
+          ? h("span", null, h("a", { href: eventHash(cause) }, first.kind), ` ${first.text}`)
           : cause && h("code", null, cause),
       ],
       ["asked for by", by],
@@ -223,7 +223,7 @@ function showRaw(own, { facts: all }) {
           null,
           icon("right"),
           h("span.mono.quiet", null, count(fact.seq)),
-          h("strong", null, words(fact.kind)),
+          h("strong", null, fact.kind),
           h("span.clip.fold-text", null, fact.text),
           h("span.quiet.push", null, clock(fact.time)),
         ),

@@ -12,15 +12,16 @@ const BOTTOM = 24;
 // data: { x: "time"|"rows", unit, series: [{ name, tone, points: [[x, y, more]...], band: [[x, low, high]...], step, gaps }],
 //   levels: [{ y, text, tone, left }], spans: [{ from, to, tone }], marks: [{ x, tone, text }], range: [from, to]|null,
 //   focus: [low, high]|null (the values that must be seen; bands may be cut) }
-export function lineChart({ name, height = 220 }) {
-  return plot({ name, height, draw, read, table });
+// `left` is the room for the numbers of the upright axis.
+export function lineChart({ name, height = 220, left = LEFT }) {
+  return plot({ name, height, draw: (root, data, size) => draw(root, data, size, left), read, table });
 }
 
-function draw(root, data, { width, height, zoom }) {
+function draw(root, data, { width, height, zoom }, margin) {
   const stops = places(data);
   const [from, to] = data.range ?? (stops.length ? [stops[0], stops.at(-1)] : [0, 1]);
   const [low, high] = data.focus ?? bounds(data);
-  const [left, top] = [LEFT * zoom, TOP * zoom];
+  const [left, top] = [margin * zoom, TOP * zoom];
   const inside = { x: left, y: top, width: Math.max(1, width - left - RIGHT * zoom), height: height - top - BOTTOM * zoom };
   const x = linear(from, to === from ? from + 1 : to, left, left + inside.width);
   const y = linear(low, high === low ? low + 1 : high, top + inside.height, top);
@@ -96,13 +97,13 @@ function axisX(root, data, [from, to], x, inside, zoom) {
 function drawn(series, x, y) {
   const shapes = [];
   const band = (series.band ?? []).filter((p) => Number.isFinite(p[1]) && Number.isFinite(p[2]));
-  if (band.length > 1) {
-    const up = band.map((p) => `${px(x(p[0]))} ${px(y(p[2]))}`);
-    const down = band.map((p) => `${px(x(p[0]))} ${px(y(p[1]))}`).reverse();
+  for (const part of stretches(band, series.gaps).filter((its) => its.length > 1)) {
+    const up = part.map((p) => `${px(x(p[0]))} ${px(y(p[2]))}`);
+    const down = part.map((p) => `${px(x(p[0]))} ${px(y(p[1]))}`).reverse();
     shapes.push(s("path", { class: "band", "data-tone": series.tone, d: `M${[...up, ...down].join("L")}Z` }));
   }
   const to = (p) => (Number.isFinite(p[1]) ? y(p[1]) : null);
-  const path = series.step ? stairs(series.points, x, to) : line(broken(series), (p) => x(p[0]), to);
+  const path = series.step ? stairs(series.points, x, to) : line(broken(series.points, series.gaps), (p) => x(p[0]), to);
   shapes.push(s("path", { class: "line", "data-tone": series.tone, d: path || null }));
   if (series.points.length === 1 && to(series.points[0]) !== null) {
     const [only] = series.points;
@@ -111,13 +112,17 @@ function drawn(series, x, y) {
   return shapes;
 }
 
-// Over time, a line is broken where four times the usual distance has no value.
-function broken({ points, gaps }) {
-  if (!gaps || points.length < 3) return points;
+// Over time, a line and its band are broken where four times the usual distance has no value.
+function stretches(points, gaps) {
+  if (!gaps || points.length < 3) return [points];
   const steps = points.slice(1).map((p, at) => p[0] - points[at][0]);
   const usual = [...steps].sort((a, b) => a - b)[steps.length >> 1];
-  return points.flatMap((p, at) => (at && steps[at - 1] > 4 * usual ? [[p[0], NaN], p] : [p]));
+  const found = [[points[0]]];
+  points.slice(1).forEach((p, at) => (steps[at] > 4 * usual ? found.push([p]) : found.at(-1).push(p)));
+  return found;
 }
+
+const broken = (points, gaps) => stretches(points, gaps).flatMap((part) => [[part[0]?.[0], NaN], ...part]);
 
 function stairs(points, x, to) {
   return points.map((p, at) => (at ? `H${px(x(p[0]))}V${px(to(p))}` : `M${px(x(p[0]))} ${px(to(p))}`)).join("");
