@@ -162,6 +162,8 @@ def show(found: "Report") -> None:
     rate = found.ids / found.seconds if found.seconds else 0.0
     models = len({one.model for one in found.sums})
     sums = f"{len(found.sums):,} sums of {models:,} model{'' if models == 1 else 's'}"
+    empty = sum(one.closes and not one.left for one in found.sums)
+    sums += f" ({empty:,} of nothing)" if empty else ""
     sign, style = ("closes", "green") if found.closes else ("does not close", "red")
     output.say(
         f"The accounting {sign}: {sums}, {since}, {found.ids:,} ids read"

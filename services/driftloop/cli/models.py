@@ -237,6 +237,14 @@ def _state(one: Summary) -> Text:
     return text
 
 
+def looks(wait: int, models: int) -> str:
+    """How many of the models need a look."""
+    if not wait:
+        return "no model needs a look"
+    need = "needs" if wait == 1 else "need"
+    return f"{wait:,} of {models:,} model{'' if models == 1 else 's'} {need} a look"
+
+
 def _conclude(services: list[Health], found: list[Summary]) -> None:
     """One line that says it all, and where to look on."""
     bad, wait = sum(not one.ready for one in services), sum(bool(one.problem) for one in found)
@@ -245,8 +253,7 @@ def _conclude(services: list[Health], found: list[Summary]) -> None:
         told = Text(f"All {len(services)} services are ready", "green")
     if found:
         told.append("; ", "")
-        some = f"{wait:,} of {len(found):,} models need a look"
-        told.append(some if wait else "no model needs a look", "yellow" if wait else "green")
+        told.append(looks(wait, len(found)), "yellow" if wait else "green")
     output.out.print(told, soft_wrap=True)
     more = "Alarms, losses and rates: `driftloop top`. Why a champion is live: `driftloop why`."
     output.say(more, "dim")
