@@ -96,11 +96,11 @@ async def shows(page: Page, code: str, answers: dict[str, Any]) -> None:
 
 
 async def test_the_page_of_a_run_that_never_began_says_why(page: Page) -> None:
-    why = "run: no run came of drift.detected of flights: a run is in progress"
+    why = "no run came of drift.detected of flights: a run is in progress"
     code = f"""const {{ page }} = await import("/static/pages/run.js");
     page(root, {{ parts: ["{RUN}"] }}, store);"""
-    await shows(page, code, {f"/api/runs/{RUN}": (404, {"detail": why})})
-    await page.get_by_text(why).wait_for()
+    await shows(page, code, {f"/api/runs/{RUN}": (404, {"detail": f"run: {why}"})})
+    await page.get_by_text(why, exact=True).wait_for()
     assert await page.locator(".stages, .figures").count() == 0
     href = await page.get_by_text("All events with this id").get_attribute("href")
     assert href == f"#/events?correlation={RUN}"
@@ -185,6 +185,11 @@ async def test_a_silence_may_always_be_begun_and_is_told_and_ended(page: Page) -
     await page.route("**/api/models/flights/silence", told)
     assert await page.locator('.actions [data-action="silence"]').is_visible()
     line = page.locator(".model-silence")
+    sign, text = line.locator(".icon").first, line.locator("> span").first
+    boxes = [await its.bounding_box() for its in (sign, text)]
+    assert boxes[0] is not None
+    assert boxes[1] is not None
+    assert boxes[1]["x"] - boxes[0]["x"] < 40
     assert re.match(
         r"Alarms of loss are silenced until .*, by ann: swapped labels", await line.inner_text()
     )
@@ -276,7 +281,7 @@ async def test_the_time_line_breaks_over_gaps_and_its_lanes_have_room_for_their_
         "until_time": times[-1],
         "live": [[at, 0.2, 9] for at in times],
         "frozen": [],
-        "estimated": [[at, 0.2, 0.1, 0.3] for at in times],
+        "estimated": [[at, 0.2, 0.1, 0.3, at - hour] for at in [*times[:1], *times[5:]]],
         "marks": [promoted],
     }
     code = """const { timeline } = await import("/static/pages/model-timeline.js");
@@ -285,7 +290,10 @@ async def test_the_time_line_breaks_over_gaps_and_its_lanes_have_room_for_their_
     line = page.locator(".line[data-tone=estimated]")
     await line.wait_for(state="attached")
     assert (await line.get_attribute("d") or "").count("M") == 2
-    assert await page.locator(".band[data-tone=estimated]").count() == 2
+    shapes = [".band", ".alone", ".dot"]  # the second stretch, and the one estimate of before
+    found = [await page.locator(f"{its}[data-tone=estimated]").count() for its in shapes]
+    assert found == [1, 1, 1]
+    assert await page.locator(".dot[data-tone=live]").count() == 0
     edges = """() => {
       const range = document.createRange();
       range.selectNodeContents(document.querySelector(".lane-name"));

@@ -205,7 +205,7 @@ async def test_the_time_line_is_the_mean_loss_of_each_bucket(console: Running) -
             assert (loss, rows) == (pytest.approx(wanted[time][0], rel=1e-9), wanted[time][1])
     assert sum(point[2] for point in found["live"]) == past.LABELLED - 2
     assert found["frozen_text"].startswith("versions 1, 2, beside the champion after it until")
-    assert found["estimated"] == [[int(world.times[3_000]), 0.2, 0.1, 0.3]]
+    assert found["estimated"] == [[int(world.times[3_000]), 0.2, 0.1, 0.3, past.BEGIN]]
 
 
 async def test_a_part_of_the_time_line_may_be_asked_for(console: Running) -> None:

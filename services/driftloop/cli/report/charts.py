@@ -77,9 +77,9 @@ def _times(x: Scale, first: int, last: int, bottom: float) -> Iterator[Html]:
 
 
 def _band(line: Timeline, x: Scale, y: Scale) -> list[Html]:
-    upper = [(x.within(at), y.within(high)) for at, _, _, high in line.estimated]
-    lower = [(x.within(at), y.within(low)) for at, _, low, _ in line.estimated]
-    middle = [(x.within(at), y.within(value)) for at, value, _, _ in line.estimated]
+    upper = [(x.within(at), y.within(high)) for at, _, _, high, _ in line.estimated]
+    lower = [(x.within(at), y.within(low)) for at, _, low, _, _ in line.estimated]
+    middle = [(x.within(at), y.within(value)) for at, value, *_ in line.estimated]
     return [
         tag("polygon", points=_points([*upper, *lower[::-1]]), class_="band"),
         tag("polyline", points=_points(middle), class_="estimated"),

@@ -78,7 +78,7 @@ async def timeline(past: Past, model: str, since: int, until: int, points: int) 
         frozen=[_point(row, "old", span) for row in frozen],
         frozen_text=_frozen_text(old, frozen, span),
         estimated=[
-            (row["time"], row["estimate"], row["lower"], row["upper"])
+            (row["time"], row["estimate"], row["lower"], row["upper"], row["begins"])
             for row in await past.ask(_estimates(model, span))
         ],
         marks=[mark for mark in found if mark.data_time in wanted],
@@ -128,9 +128,10 @@ def _estimates(model: str, span: Span) -> str:
     """The newest estimate of each bucket."""
     return (
         f"SELECT max({_TIME}) AS time, argMax(estimate, at) AS estimate,"
-        " argMax(lower, at) AS lower, argMax(upper, at) AS upper"
-        " FROM (SELECT data_time AS event_time, at, estimate, lower, upper FROM estimates FINAL"
-        f" WHERE model = {text(model)} AND void = '') WHERE {span.rows}"
+        " argMax(lower, at) AS lower, argMax(upper, at) AS upper,"
+        " toUnixTimestamp64Milli(argMax(from_time, at)) AS begins"
+        " FROM (SELECT data_time AS event_time, from_time, at, estimate, lower, upper"
+        f" FROM estimates FINAL WHERE model = {text(model)} AND void = '') WHERE {span.rows}"
         f" GROUP BY {span.bucket} ORDER BY time"
     )
 

@@ -142,7 +142,7 @@ def full() -> Gathered:
         live=[*live, (syn.FEBRUARY + 9 * 86_400_000, 0.9, 3)],
         frozen=[(at, loss + 0.05, 500) for at, loss, _ in live[:3]],
         frozen_text="version 6",
-        estimated=[(at, loss, loss - 0.1, loss + 0.1) for at, loss, _ in live],
+        estimated=[(at, loss, loss - 0.1, loss + 0.1, at - 1) for at, loss, _ in live],
         marks=marks,
         since_time=live[0][0],
         until_time=live[-1][0],

@@ -4,8 +4,8 @@ import msgspec
 
 LossPoint = tuple[int, float, int]
 """Event time at the middle of the bucket, mean loss, labelled rows."""
-EstimatePoint = tuple[int, float, float, float]
-"""Event time, estimated loss, lower and upper bound."""
+EstimatePoint = tuple[int, float, float, float, int]
+"""Event time, estimated loss, lower and upper bound, and the event time from which its rows are."""
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import { eventHash, runHash } from "../parts/go.js";
 import { section, seldom } from "../parts/section.js";
 
 const DAY = 86_400_000;
+const POINTS = 300; // buckets of a line, at most
 const LEFT = 68; // as the lanes below (pages.css): room for their names
 const MOST_MARKS = 2_000;
 const RANGES = [
@@ -32,7 +33,7 @@ export function timeline(its) {
   );
   const ask = (signal) => {
     const since = own.range && own.until ? own.until - own.range : "";
-    return get(`/api/models/${part(its.name)}/timeline`, { query: { points: 300, since }, signal });
+    return get(`/api/models/${part(its.name)}/timeline`, { query: { points: POINTS, since }, signal });
   };
   const list = section(its.store, {
     title: "Time line",
@@ -122,9 +123,9 @@ function draw(own) {
       {
         name: "estimated",
         tone: "estimated",
-        points: answer.estimated.map((p) => [p[0], p[1]]),
-        band: answer.estimated.map((p) => [p[0], p[2], p[3]]),
-        gaps: true,
+        points: answer.estimated.map((p) => [p[0], p[1], p[4]]),
+        band: answer.estimated.map((p) => [p[0], p[2], p[3], p[4]]),
+        gaps: unestimated(answer),
       },
       { name: "champion", tone: "live", points: answer.live, gaps: true, more: "labelled rows" },
     ],
@@ -137,6 +138,14 @@ function draw(own) {
     range,
     lanes: [championLane(own, crowned, range), runLane(own, marks, range), alarmLane(marks), operatorLane(marks)].filter(Boolean),
   });
+}
+
+// Between two estimates was a gap if none was made of the rows between them, for longer than four buckets of
+// the line and than the second one's own rows took. The last number of a point is from when its rows are.
+function unestimated({ live, since_time: since, until_time: until }) {
+  const steps = live.slice(1).map((p, at) => p[0] - live[at][0]);
+  const bucket = steps.length ? Math.min(...steps) : (until - since) / POINTS;
+  return (before, after) => after.at(-1) - before[0] > Math.max(after[0] - after.at(-1), 4 * bucket);
 }
 
 function said(mark, first) {

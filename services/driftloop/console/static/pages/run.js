@@ -62,7 +62,9 @@ function unlessNone(problem) {
 function showNone(own, body, why) {
   if (own.newest) return;
   const link = h("a", { href: to("events", { correlation: own.id }) }, "All events with this id");
-  body.replaceChildren(empty("No run", why), h("p.empty-link", null, link));
+  const none = empty("No run", why.replace(/^run: /, ""));
+  none.append(link);
+  body.replaceChildren(none);
 }
 
 function show(own, body, answer) {

@@ -10,6 +10,7 @@ const TOP = 10;
 const BOTTOM = 24;
 
 // data: { x: "time"|"rows", unit, series: [{ name, tone, points: [[x, y, more]...], band: [[x, low, high]...], step, gaps }],
+//     (`gaps`: true, or whether there is one between two points: (before, after) => true)
 //   levels: [{ y, text, tone, left }], spans: [{ from, to, tone }], marks: [{ x, tone, text }], range: [from, to]|null,
 //   focus: [low, high]|null (the values that must be seen; bands may be cut) }
 // `left` is the room for the numbers of the upright axis.
@@ -97,7 +98,12 @@ function axisX(root, data, [from, to], x, inside, zoom) {
 function drawn(series, x, y) {
   const shapes = [];
   const band = (series.band ?? []).filter((p) => Number.isFinite(p[1]) && Number.isFinite(p[2]));
-  for (const part of stretches(band, series.gaps).filter((its) => its.length > 1)) {
+  for (const part of stretches(band, series.gaps)) {
+    if (part.length === 1) {
+      const [at, low, high] = part[0];
+      if (band.length > 1) shapes.push(s("path", { class: "alone", "data-tone": series.tone, d: `M${px(x(at))} ${px(y(low))}V${px(y(high))}` }));
+      continue;
+    }
     const up = part.map((p) => `${px(x(p[0]))} ${px(y(p[2]))}`);
     const down = part.map((p) => `${px(x(p[0]))} ${px(y(p[1]))}`).reverse();
     shapes.push(s("path", { class: "band", "data-tone": series.tone, d: `M${[...up, ...down].join("L")}Z` }));
@@ -105,24 +111,25 @@ function drawn(series, x, y) {
   const to = (p) => (Number.isFinite(p[1]) ? y(p[1]) : null);
   const path = series.step ? stairs(series.points, x, to) : line(broken(series.points, series.gaps), (p) => x(p[0]), to);
   shapes.push(s("path", { class: "line", "data-tone": series.tone, d: path || null }));
-  if (series.points.length === 1 && to(series.points[0]) !== null) {
-    const [only] = series.points;
-    shapes.push(s("circle", { class: "dot", "data-tone": series.tone, cx: px(x(only[0])), cy: px(to(only)), r: 3 }));
+  for (const [only] of stretches(series.points, series.gaps).filter((part) => part.length === 1 && to(part[0]) !== null)) {
+    const r = series.points.length === 1 ? 3 : 2;
+    shapes.push(s("circle", { class: "dot", "data-tone": series.tone, cx: px(x(only[0])), cy: px(to(only)), r }));
   }
   return shapes;
 }
 
 // Over time, a line and its band are broken where four times the usual distance has no value.
 function stretches(points, gaps) {
-  if (!gaps || points.length < 3) return [points];
+  if (!gaps || !points.length) return points.length ? [points] : [];
   const steps = points.slice(1).map((p, at) => p[0] - points[at][0]);
   const usual = [...steps].sort((a, b) => a - b)[steps.length >> 1];
+  const apart = typeof gaps === "function" ? gaps : (before, after) => points.length > 2 && after[0] - before[0] > 4 * usual;
   const found = [[points[0]]];
-  points.slice(1).forEach((p, at) => (steps[at] > 4 * usual ? found.push([p]) : found.at(-1).push(p)));
+  points.slice(1).forEach((p, at) => (apart(points[at], p) ? found.push([p]) : found.at(-1).push(p)));
   return found;
 }
 
-const broken = (points, gaps) => stretches(points, gaps).flatMap((part) => [[part[0]?.[0], NaN], ...part]);
+const broken = (points, gaps) => stretches(points, gaps).flatMap((part) => [[part[0][0], NaN], ...part]);
 
 function stairs(points, x, to) {
   return points.map((p, at) => (at ? `H${px(x(p[0]))}V${px(to(p))}` : `M${px(x(p[0]))} ${px(to(p))}`)).join("");
