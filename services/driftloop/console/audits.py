@@ -16,6 +16,7 @@ from driftloop.console.domain.cards import Audited
 from driftloop.console.looks import rest
 from driftloop.contracts.errors import DriftloopError
 from driftloop.runtime import metrics
+from driftloop.runtime.memory import give_back
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,8 @@ OLD_SECONDS: Final = 60.0
 TIMES: Final = 2.0
 """So many times as long as a count took it is not old yet."""
 LOOK_SECONDS: Final = 1.0
+LONG_SECONDS: Final = 2.0
+"""A count that took so long has taken memory that is worth giving back."""
 _COUNTED: Final = metrics.counter(
     "console_audits", "Times that a model's rows were added up, by what came of it", ["result"]
 )
@@ -99,6 +102,8 @@ class Audits:
                     _COUNTED.labels("failed").inc()
                     log.debug("audit of %s: %s", model, error)
             took = time.monotonic() - began
+            if took >= LONG_SECONDS:
+                give_back()  # each id that is counted is held for that time
             await rest(self._bus, took if model is not None else LOOK_SECONDS)
 
     def _next(self, models: Collection[str]) -> str | None:
