@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -22,7 +23,7 @@ from driftloop.contracts.headers import MSG_ID
 from driftloop.contracts.stats import JoinStats
 from driftloop.local.nats import NatsServer
 from tests.support.faults import Record
-from tests.support.flows import eventually, held, process, rain_row, rain_spec, register
+from tests.support.flows import Process, eventually, held, process, rain_row, rain_spec, register
 
 SMALL = Layout(log_gb=0.002)
 """Room for 2 MiB: LABELS gets some 140 KB."""
@@ -214,37 +215,60 @@ async def test_rows_of_other_kinds_do_not_hold_a_consumer_up(small: Bus) -> None
 
 
 @pytest.mark.fault(19, "ROWS is filled with rows that are not checked yet")
+@pytest.mark.parametrize("begun", [True, False], ids=["paused", "never begun"])
 async def test_received_rows_leave_room_for_what_will_be_made_of_them(
-    nats_server: NatsServer, tmp_path: Path, record: Record
+    begun: bool, nats_server: NatsServer, tmp_path: Path, record: Record
 ) -> None:
     """Else nothing could be checked, so that nothing could ever go."""
     bus = await Bus.open(nats_server.url, "test", layout=Layout(log_gb=0.02))
     await register(bus, rain_spec())
     settings = {"DRIFTLOOP_NATS_LOG_GB": "0.02", "DRIFTLOOP_INGEST_LAG_SECONDS": "0.05"}
-    accepted = refused = 0
-    with process("validation", nats_server.url, tmp_path, **settings) as validation:
-        os.kill(validation.pid, signal.SIGSTOP)
-        with process("ingest", nats_server.url, tmp_path, **settings) as ingest:
-            url = f"{ingest.base}/v1/models/rain/rows"
-            async with httpx.AsyncClient(timeout=30) as http:
-                while not refused:
-                    rows = [rain_row(accepted + at) for at in range(500)]
-                    answer = await http.post(url, json=rows)
-                    assert answer.status_code in (202, 503), answer.text
-                    refused += answer.status_code == 503
-                    accepted += 500 * (answer.status_code == 202)
+    validation = Process("validation", nats_server.url, tmp_path / "validation.log", settings)
+    try:
+        if begun:
+            validation.start()
+            validation.wait()
+            await eventually(partial(begun_to_check, bus), "validation has a place in the log")
+            os.kill(validation.pid, signal.SIGSTOP)
+        accepted, answer = await flood(nats_server, tmp_path, settings)
         filled = await bus.log.filled("ROWS")
-        assert "ROWS are taken or due" in answer.text
+        assert "ROWS are taken or due" in answer
         assert filled.room / 8 < filled.bytes < filled.room / 2
-        os.kill(validation.pid, signal.SIGCONT)
+        if begun:
+            os.kill(validation.pid, signal.SIGCONT)
+        else:
+            validation.start()
 
         async def checked() -> bool:
             found = await held(bus, "ROWS", subjects.rows("rain", "valid", "*"))
             return sum(int(message.batch().num_rows) for message in found) == accepted
 
         await eventually(checked, f"all {accepted} rows are valid")
+    finally:
+        if validation.running:
+            os.kill(validation.pid, signal.SIGCONT)
+            validation.stop()
     await bus.close()
-    record(rows=accepted, refused=refused, lost=0)
+    record(rows=accepted, refused=1, lost=0)
+
+
+async def flood(server: NatsServer, folder: Path, settings: dict[str, str]) -> tuple[int, str]:
+    """Send rows until ingest refuses some: how many it took, and what it said."""
+    accepted = 0
+    with process("ingest", server.url, folder, **settings) as ingest:
+        url = f"{ingest.base}/v1/models/rain/rows"
+        async with httpx.AsyncClient(timeout=30) as http:
+            while True:
+                rows = [rain_row(accepted + at) for at in range(500)]
+                answer = await http.post(url, json=rows)
+                assert answer.status_code in (202, 503), answer.text
+                if answer.status_code == 503:
+                    return accepted, answer.text
+                accepted += 500
+
+
+async def begun_to_check(bus: Bus) -> bool:
+    return all([(await bus.log.reached("ROWS", name)).there for name in subjects.CHECKS.values()])
 
 
 async def test_who_is_told_that_a_stream_is_full_tries_again_and_is_not_ready_meanwhile(

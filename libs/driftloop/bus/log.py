@@ -22,12 +22,13 @@ NOW_SECONDS: Final = 5.0
 
 class Reached(NamedTuple):
     """How far a durable consumer is: sequences up to which all is delivered, and acknowledged; and
-    how many messages are not acknowledged yet.
+    how many messages are not acknowledged yet. `there`: whether it has ever begun.
     """
 
     delivered: int = 0
     acknowledged: int = 0
     behind: int = 0
+    there: bool = False
 
 
 class Consumer(NamedTuple):
@@ -119,7 +120,7 @@ class Log:
             for at in (info.delivered, info.ack_floor)
         )
         behind = int((info.num_pending or 0) + (info.num_ack_pending or 0))
-        return Reached(delivered, acknowledged, behind)
+        return Reached(delivered, acknowledged, behind, there=True)
 
     async def consumers(self, stream: str) -> list[Consumer]:
         """All consumers of a stream, those of followers too; for who may list them."""
