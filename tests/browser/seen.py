@@ -4,12 +4,15 @@ A page notes the moment of each new text or link of what it is told to watch, at
 document: no sampling, so no delay is added. Browser and services are on one machine.
 """
 
+import asyncio
 import os
 import statistics
+import time
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
-from tests.browser.browser import Window
+from tests.browser.browser import SECONDS, Window
 
 WATCH: Final = """
 ([name, selector, attribute]) => {
@@ -53,9 +56,18 @@ async def seen(window: Window, name: str) -> dict[str, float]:
     return {key: at / 1000 for key, at in found.items()}
 
 
-def since(time: str, at: float) -> float:
+async def all_seen(window: Window, name: str, keys: Iterable[str]) -> dict[str, float]:
+    """What was there, as soon as all of `keys` have been: the newest may be on its way."""
+    deadline = time.monotonic() + SECONDS
+    while missing := set(keys) - (found := await seen(window, name)).keys():
+        assert time.monotonic() < deadline, f"{name}: not seen: {sorted(missing)}"
+        await asyncio.sleep(0.05)
+    return found
+
+
+def since(said: str, at: float) -> float:
     """Seconds from a time as events carry it."""
-    return at - datetime.fromisoformat(time).timestamp()
+    return at - datetime.fromisoformat(said).timestamp()
 
 
 def median(what: str, delays: list[float]) -> float:

@@ -23,7 +23,7 @@ from driftloop.contracts.stats import Evidence
 from driftloop.local.up import register
 from tests.browser import shown
 from tests.browser.browser import WITHOUT, Theme, Window, Windows, windows
-from tests.browser.seen import median, seen, since, soon, watch
+from tests.browser.seen import all_seen, median, seen, since, soon, watch
 from tests.browser.story import FIRST_ROWS, Story, december, flights, story
 from tests.support.flows import held
 
@@ -489,15 +489,16 @@ async def _received(told: Story, model: str, payload: bytes) -> None:
 
 async def _said(events: Window, facts: list[dict[str, Any]]) -> list[float]:
     """How long after each event its row was in the list of events."""
-    there = await seen(events, "said")
     titles = [f"{its['time']}, number {its['seq']} of the log" for its in facts]
+    there = await all_seen(events, "said", titles)
     return [since(its["time"], there[title]) for its, title in zip(facts, titles, strict=True)]
 
 
 async def _marked(model: Window, facts: list[dict[str, Any]]) -> list[float]:
     """How long after each event a link to it was on the model's page."""
-    there = await seen(model, "marks")
-    return [since(its["time"], there[shown.event_hash(its["id"])]) for its in facts]
+    links = [shown.event_hash(its["id"]) for its in facts]
+    there = await all_seen(model, "marks", links)
+    return [since(its["time"], there[link]) for its, link in zip(facts, links, strict=True)]
 
 
 async def _evidence(scene: Scene) -> dict[int, str]:
