@@ -1,13 +1,13 @@
 """Charts as inline SVG: losses over time, intervals of the evidence, distributions, bars."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from driftloop.cli.report.html import Html, join, tag
 from driftloop.cli.report.scales import Scale, around, moments, ticks
 from driftloop.console.api.shapes import Timeline
-from driftloop.console.api.shapes.past import LossPoint
+from driftloop.console.api.shapes.past import EstimatePoint, LossPoint
 from driftloop.contracts.alarms import Summary
 
 WIDTH: Final = 880.0
@@ -15,6 +15,7 @@ LEFT: Final = 56.0
 RIGHT: Final = 16.0
 FLAG: Final = 24.0
 FLAG_ROWS: Final = 4
+P = TypeVar("P")
 
 
 class Flag(NamedTuple):
@@ -46,8 +47,7 @@ def losses(line: Timeline, flags: Sequence[Flag]) -> Html:
     low, high = around([*values, *(point[1] for point in line.estimated)])
     x, y = Scale(first, last, LEFT, WIDTH - RIGHT), Scale(low, high, bottom, top)
     parts: list[Html] = [*_grid(y, low, high), *_times(x, first, last, bottom)]
-    if line.estimated:
-        parts += _band(line, x, y)
+    parts += _bands(line, x, y)
     parts += _flags(flags, x, top, bottom)
     parts += _lines(line.frozen, x, y, "frozen")
     parts += _lines(line.live, x, y, "live")
@@ -56,7 +56,8 @@ def losses(line: Timeline, flags: Sequence[Flag]) -> Html:
 
 
 def _ends(line: Timeline) -> tuple[int, int]:
-    at = [point[0] for point in (*line.live, *line.frozen)] or [line.since_time, line.until_time]
+    points = (*line.live, *line.frozen, *line.estimated)  # what is estimated is the newest
+    at = [point[0] for point in points] or [line.since_time, line.until_time]
     return min(at), max(max(at), min(at) + 1)
 
 
@@ -76,28 +77,40 @@ def _times(x: Scale, first: int, last: int, bottom: float) -> Iterator[Html]:
     yield tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=bottom, y2=bottom, class_="axis")
 
 
-def _band(line: Timeline, x: Scale, y: Scale) -> list[Html]:
-    upper = [(x.within(at), y.within(high)) for at, _, _, high, _ in line.estimated]
-    lower = [(x.within(at), y.within(low)) for at, _, low, _, _ in line.estimated]
-    middle = [(x.within(at), y.within(value)) for at, value, *_ in line.estimated]
-    return [
-        tag("polygon", points=_points([*upper, *lower[::-1]]), class_="band"),
-        tag("polyline", points=_points(middle), class_="estimated"),
-    ]
+def _bands(line: Timeline, x: Scale, y: Scale) -> Iterator[Html]:
+    """The estimates and their bounds; a break where rows are without one for long."""
+    widest = _widest(line.live)
+
+    def apart(last: EstimatePoint, after: EstimatePoint) -> bool:
+        return after[4] - last[0] > max(after[0] - after[4], widest)
+
+    for part in _stretches(line.estimated, apart):
+        upper = [(x.within(at), y.within(high)) for at, _, _, high, _ in part]
+        lower = [(x.within(at), y.within(low)) for at, _, low, _, _ in part]
+        middle = [(x.within(at), y.within(value)) for at, value, *_ in part]
+        yield tag("polygon", points=_points([*upper, *lower[::-1]]), class_="band")
+        yield _piece(middle, "estimated")
 
 
 def _lines(points: Sequence[LossPoint], x: Scale, y: Scale, kind: str) -> Iterator[Html]:
     """A line that breaks where no labelled rows are for long; a point alone is a dot."""
-    gaps = sorted(b[0] - a[0] for a, b in pairwise(points))
-    widest = 4 * gaps[len(gaps) // 2] if gaps else 0
-    piece: list[tuple[float, float]] = []
-    for at, point in enumerate(points):
-        if at and point[0] - points[at - 1][0] > widest:
-            yield _piece(piece, kind)
-            piece = []
-        piece.append((x.at(point[0]), y.at(point[1])))
-    if piece:
-        yield _piece(piece, kind)
+    widest = _widest(points)
+    for part in _stretches(points, lambda last, after: after[0] - last[0] > widest):
+        yield _piece([(x.at(point[0]), y.at(point[1])) for point in part], kind)
+
+
+def _widest(points: Sequence[LossPoint]) -> int:
+    """The longest time between two points that belong together (milliseconds)."""
+    steps = sorted(after[0] - last[0] for last, after in pairwise(points))
+    return 4 * steps[len(steps) // 2] if steps else 0
+
+
+def _stretches(points: Sequence[P], apart: Callable[[P, P], bool]) -> Iterator[Sequence[P]]:
+    """The points in parts, neighbours that are `apart` in different ones."""
+    starts = [0, *(at for at in range(1, len(points)) if apart(points[at - 1], points[at]))]
+    for start, end in pairwise([*starts, len(points)]):
+        if start < end:
+            yield points[start:end]
 
 
 def _piece(piece: Sequence[tuple[float, float]], kind: str) -> Html:

@@ -199,6 +199,15 @@ def test_what_people_wrote_is_text_and_nothing_else(text: str) -> None:
     assert text in read(document).text
 
 
+def test_estimates_are_not_drawn_over_days_without_one() -> None:
+    its, day = full(), 86_400_000
+    late = its.timeline.live[-1][0] + 30 * day
+    points = [*its.timeline.estimated, (late, 0.3, 0.2, 0.4, late - day)]
+    line = msgspec.structs.replace(its.timeline, estimated=points, until_time=late)
+    assert page(its, MADE, "1.0").count('class="band"') == 1
+    assert page(msgspec.structs.replace(its, timeline=line), MADE, "1.0").count('class="band"') == 2
+
+
 def test_small_sums_of_money_are_written_out() -> None:
     assert money(Cost(cpu_seconds=1.0, money=0.0000523, currency="EUR")) == "0.000052 EUR"
     assert money(Cost(cpu_seconds=1.0, money=1_234.5, currency="EUR")) == "1,234.50 EUR"
