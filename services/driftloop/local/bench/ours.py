@@ -24,7 +24,8 @@ from driftloop.modelspec.spec import Feature, Registered, Spec
 from driftloop.modelspec.spec import Target as Labels
 from driftloop.runtime.settings import PREFIX
 
-LOG_GB = 1.0
+LOG_GB = 16.0
+"""Nobody reads what is scored here, so there must be room for all answers of a workload."""
 GRPC_SETTING = "grpc_port"
 CLASSES = ("0", "1")
 

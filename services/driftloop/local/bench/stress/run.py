@@ -63,5 +63,6 @@ async def _run(
         for repeat in range(times.repeats):
             for condition in scene.conditions:
                 tell(f"{workload.name}: repeat {repeat + 1} of {times.repeats}, {condition.name}")
+                await stage.make_room()
                 visits[condition.name].append(await scene.visit(stage, condition.name))
     return result(workload, scene.conditions, visits, scene.totals(), [])

@@ -125,6 +125,11 @@ class Stage:
                 raise RuntimeError(f"{self.target.name}: rows wait for the log still")
             await asyncio.sleep(LOOK_SECONDS)
 
+    async def make_room(self) -> None:
+        """Forget what was logged: nobody reads it, and a full log would be one more trouble."""
+        await self.logged()
+        await self._bus.connection.js.purge_stream("SCORED")
+
     async def warm(self, good: Job, seconds: float) -> None:
         """Load for so long before anything is measured."""
         if seconds > 0:
