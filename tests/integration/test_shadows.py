@@ -1,11 +1,12 @@
 import asyncio
 import contextlib
+import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from driftloop.inference.handlers import Scoring
 from driftloop.inference.session import Session
 from driftloop.inference.settings import InferenceSettings
 from driftloop.inference.shadow import Limits, Shadow
+from driftloop.inference.shadowing import turns
 from driftloop.inference.shadows import LATE_IN_A_ROW, ShadowAnswers, begin, finish
 from driftloop.inference.versions import Versions
 from driftloop.modelspec.spec import Registered
@@ -126,6 +128,53 @@ async def test_a_process_is_small_of_low_rank_and_knows_no_settings(
 def score_of(pid: int) -> int:
     """How gladly the kernel kills a process when memory runs out; 1,000 is first of all."""
     return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
+@contextlib.contextmanager
+def busy_cores() -> Iterator[None]:
+    """A process on each core that leaves no time to spare."""
+    code = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
+    made = {
+        core: subprocess.Popen((sys.executable, "-c", code)) for core in os.sched_getaffinity(0)
+    }
+    try:
+        for core, process in made.items():
+            os.sched_setaffinity(process.pid, {core})
+        yield
+    finally:
+        for process in made.values():
+            process.kill()
+            process.wait()
+
+
+async def test_a_shadow_gives_way_to_all_others_and_has_its_turn_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = classifier()
+    shadow = Shadow(manifest(5, model.onnx), model.onnx, QUICK)
+    deadline = time.monotonic() + DEADLINE
+    with monkeypatch.context() as patched:  # any machine has time to spare
+        patched.setattr(turns, "QUIET", 0.0)
+        patched.setattr(turns, "ENOUGH", 0.0)
+        while not shadow.pid or os.sched_getscheduler(shadow.pid) != os.SCHED_IDLE:
+            assert time.monotonic() < deadline, "it does not give way"
+            await ask([shadow], rows(100), 0.05)
+            await asyncio.sleep(0.01)
+    first, before = shadow.pid, ended("starved")
+    assert len(os.sched_getaffinity(first)) == 1
+    with busy_cores():
+        deadline = time.monotonic() + DEADLINE
+        while ended("starved") == before:
+            assert time.monotonic() < deadline, "it starves"
+            await ask([shadow], rows(20_000), 0.05)
+            await asyncio.sleep(0.01)
+        deadline = time.monotonic() + DEADLINE
+        while (await ask([shadow], rows(100)))[0][1] is None:
+            assert time.monotonic() < deadline, "it does not answer"
+            await asyncio.sleep(0.01)
+        assert os.sched_getscheduler(shadow.pid) == os.SCHED_OTHER
+    shadow.close()
+    await shadow.ended()
 
 
 def test_shadows_work_in_the_loop_that_the_service_has() -> None:

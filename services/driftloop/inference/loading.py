@@ -14,6 +14,7 @@ from driftloop.inference.domain.lineup import Answers
 from driftloop.inference.proving import Proofs
 from driftloop.inference.session_cache import AGAIN_SECONDS, SessionCache
 from driftloop.inference.shadow import REFUSED, Limits, Shadow
+from driftloop.inference.shadowing.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Loader:
         self._proofs = proofs
         self._limits = limits
         self._command = command
+        self._turns = Turns()
         self._loads = asyncio.Semaphore(LOADS)
 
     async def champion(
@@ -131,6 +133,6 @@ class Loader:
                 log.warning("%s: shadow %d is not read yet: %s", model, manifest.version, error)
             else:
                 have[manifest.version] = Shadow(
-                    manifest, data, self._limits, self._command, refused
+                    manifest, data, self._limits, self._command, refused, self._turns
                 )
         return tuple(have[m.version] for m in wanted if m.version in have)

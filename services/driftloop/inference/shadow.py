@@ -19,6 +19,7 @@ from driftloop.contracts.events import Manifest
 from driftloop.inference.shadowing import frames
 from driftloop.inference.shadowing.frames import Header
 from driftloop.inference.shadowing.process import BadFrame, Process, started
+from driftloop.inference.shadowing.turns import Turn, Turns
 from driftloop.runtime import metrics
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ STEADY_SECONDS: Final = 60.0
 """A process that has lived so long is started again without a pause."""
 HOPELESS: Final = ("refused", "memory", "hung")
 """Ends that are likely to come again: the first pause is `hopeless_pause` already."""
+STARVED: Final = "starved"
+"""An end that is no fault of the shadow: it is started again at once."""
 SPARE_BYTES: Final = 64 << 10
 """By so much an answer may be larger than expected; it is dropped for its shape then."""
 
@@ -84,7 +87,7 @@ class Shadow:
 
     `state` is starting, up or down; `late` counts the batches in a row that it was late for.
     `command` starts its process (tests: another one with a model that misbehaves). `refused` is
-    called with the reason when that refuses the model.
+    called with the reason when that refuses the model. `turns`: shared by all shadows of a service.
     """
 
     def __init__(
@@ -94,8 +97,10 @@ class Shadow:
         limits: Limits = DEFAULTS,
         command: Sequence[str] = COMMAND,
         refused: Callable[[str], None] = lambda why: None,
+        turns: Turns | None = None,
     ) -> None:
         self._refused = refused
+        self._turns = turns if turns is not None else Turns()
         self.manifest = manifest
         self.state: State = "starting"
         self.late = 0
@@ -157,6 +162,10 @@ class Shadow:
             self.state = "down"
             self._drop(detail)
             ENDED.labels(self.manifest.model, reason).inc()
+            if reason == STARVED:
+                log.info("%s starts again: %s", self._name, detail)
+                self.state = "starting"
+                continue
             if reason in HOPELESS:
                 pause = max(pause, self._limits.hopeless_pause)
             if reason == "refused":
@@ -230,8 +239,8 @@ class Shadow:
         self._job = None
 
     async def _watch(self, process: Process) -> None:
-        """Kill the process when it is too large, or too long at one thing."""
-        limits = self._limits
+        """Kill the process when it is too large, too long at one thing, or gets no time."""
+        limits, turn = self._limits, Turn(process.pid)
         while not self._why:
             await asyncio.sleep(limits.watch_seconds)
             megabytes = process.resident() >> 20
@@ -241,6 +250,8 @@ class Shadow:
                 self._why = f"memory: {megabytes} MB; accepted: {limits.megabytes} MB"
             elif busy > most and (self._job is not None or self.state == "starting"):
                 self._why = f"hung: {busy:.1f} s at one thing; accepted: {most:g} s"
+            elif await asyncio.to_thread(self._turns.starves, turn):
+                self._why = f"{STARVED}: the machine has no time to spare"
         process.kill()
 
     def _drop(self, why: str) -> None:

@@ -56,8 +56,9 @@ def losses(line: Timeline, flags: Sequence[Flag]) -> Html:
 
 
 def _ends(line: Timeline) -> tuple[int, int]:
-    points = (*line.live, *line.frozen, *line.estimated)  # what is estimated is the newest
-    at = [point[0] for point in points] or [line.since_time, line.until_time]
+    at = [point[0] for point in (*line.live, *line.frozen)]
+    at += [point[0] for point in line.estimated]  # often newer than what has a label
+    at = at or [line.since_time, line.until_time]
     return min(at), max(max(at), min(at) + 1)
 
 

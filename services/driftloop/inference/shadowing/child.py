@@ -60,11 +60,7 @@ def be_bounded(megabytes: int) -> None:
 
 
 def be_humble() -> None:
-    """Be the last to get time, with all threads there are and will be.
-
-    Not SCHED_IDLE: on a machine without an idle moment a shadow would never answer, and no
-    challenger could prove itself.
-    """
+    """Give way to the services, with all threads there are and will be; see `turns` for more."""
     try:
         for thread in Path("/proc/self/task").iterdir():
             os.setpriority(os.PRIO_PROCESS, int(thread.name), LOWEST)
