@@ -1,11 +1,12 @@
 """Whose turn it is: shadows run in the time that nobody else wants, where there is such time.
 
-A process of low priority still makes others wait: at nice 10 it is let go on for milliseconds, and
-a busy one is moved about between the cores, each time before somebody's feet. So where a machine
-has time to spare, a shadow is of the class SCHED_IDLE (sched(7)) and stays on one core. Where there
-is none, it would never run there; so it begins at nice 10, with a tenth of a service's time, and is
-put behind all others once a core has had time to spare for a while. A process may leave its class
-for a lower one only (RLIMIT_NICE, setrlimit(2)); a shadow that starves is therefore started again.
+A process of low priority still makes others wait: at nice 10 it may go on for milliseconds before
+they have their turn, and a busy one is moved from core to core, each time into somebody's way. So
+where a machine has time to spare, a shadow is of the class SCHED_IDLE (sched(7)) and stays on one
+core. Where there is none, it would never run there; so it begins at nice 10, with a tenth of a
+service's time, and is put behind all others once a core has had time to spare for a while. A
+process may leave its class for a lower one only (RLIMIT_NICE, setrlimit(2)); a shadow that starves
+is therefore started again.
 """
 
 import contextlib
@@ -65,8 +66,10 @@ class Spare:
             return
         then, before = self._last
         self._last = now, times
-        self._shares = {core: _shares(before[core], its) for core, its in times.items()}
-        if max(spare for _, spare in self._shares.values()) < ENOUGH:
+        self._shares = {
+            core: _shares(before[core], its) for core, its in times.items() if core in before
+        }
+        if max((spare for _, spare in self._shares.values()), default=0.0) < ENOUGH:
             self._since = None
         elif self._since is None:
             self._since = then
@@ -147,7 +150,7 @@ class Turns:
                 return self._look(one, now)
             except psutil.NoSuchProcess:
                 return False  # it has ended, which others look after
-            except (OSError, AttributeError, KeyError, ValueError):  # no Linux, or it is forbidden
+            except (OSError, AttributeError, ValueError):  # no Linux, or it is forbidden
                 self._impossible = True
                 return False
 
