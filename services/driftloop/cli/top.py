@@ -25,6 +25,8 @@ AGAIN_SECONDS: Final = 2.0
 """How long after the console was lost it is asked again."""
 FIRST_SECONDS: Final = 15.0
 """How long models and services may take to come."""
+LAST_SECONDS: Final = 1.0
+"""How long the end waits for the stream to be closed."""
 EVENTS: Final = 50
 
 Once = Annotated[
@@ -87,8 +89,9 @@ async def _watch(api: "Api", screen: "Screen") -> None:
                     await asyncio.wait_for(ended.wait(), EACH_SECONDS)
     finally:
         hearing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await hearing  # raises what was wrong with the request, if anything
+        await asyncio.wait([hearing], timeout=LAST_SECONDS)
+    if hearing.done() and not hearing.cancelled():
+        hearing.result()  # raises what was wrong with the request, if anything
 
 
 async def _hear(api: "Api", screen: "Screen") -> None:
@@ -130,4 +133,4 @@ def _keys(ended: asyncio.Event) -> Iterator[None]:
         yield
     finally:
         loop.remove_reader(terminal)
-        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+        termios.tcsetattr(terminal, termios.TCSANOW, before)  # also one that is held (Ctrl-S)
