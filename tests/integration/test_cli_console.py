@@ -41,6 +41,7 @@ from tests.support.processes import COMMAND
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SECONDS = 60.0
+MODELS = ("flights", "churn", "parcels")
 SCRIPT = Path(sys.executable).parent / "driftloop"
 """As it is installed: completion goes by the name of the program."""
 
@@ -72,6 +73,11 @@ class World(NamedTuple):
         )
         out, err = await asyncio.wait_for(child.communicate(), SECONDS)
         return out.decode().split(), err.decode()
+
+    async def knows_all(self) -> bool:
+        """Whether the console has seen all models."""
+        async with httpx.AsyncClient(base_url=self.console.base) as http:
+            return len((await http.get("/api/overview")).json()["cards"]) == len(MODELS)
 
     async def asked(self, model: str) -> list[tuple[str, str, str]]:
         """What operators asked for, who and why."""
@@ -118,7 +124,9 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             try:
                 await ready({"guarded": guarded})
                 await _models(bus)
-                yield World(bus, server.url, services["console"], guarded)
+                there = World(bus, server.url, services["console"], guarded)
+                await eventually(there.knows_all, "the console knows all models")
+                yield there
             finally:
                 guarded.stop()
     finally:
@@ -127,7 +135,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 
 
 async def _models(bus: Bus) -> None:
-    for name in ("flights", "churn", "parcels"):
+    for name in MODELS:
         await register(bus, [spec(name=name)], by="test")
     running = msgspec.structs.replace(syn.run(8), deadline=time.time() + 86_400)
     state = syn.state("flights", 7, running)
