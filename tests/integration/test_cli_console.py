@@ -310,6 +310,8 @@ class Terminal:
             stderr=theirs,
             env=environment(DRIFTLOOP_CONSOLE=console),
             start_new_session=True,
+            # A shell lets what it starts in the background ignore Ctrl-C: these tests, perhaps.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         os.set_blocking(self._own, False)
         self._said = b""
