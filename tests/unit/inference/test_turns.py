@@ -52,12 +52,12 @@ def test_a_core_that_shadows_use_is_to_spare_but_not_idle() -> None:
 
 def test_one_busy_window_begins_the_wait_anew() -> None:
     spare = seen((0.5, 0.0), seconds=QUIET)
-    half, whole = spent(0.5, 0.0, QUIET), spent(0.5, 0.0, QUIET)
-    busy = Times(half.idle, half.spare, half.all + round(1_000 * WINDOW))
+    before = spent(0.5, 0.0, QUIET)
+    busy = Times(before.idle, before.spare, before.all + round(1_000 * WINDOW))
     spare.add(QUIET + WINDOW, {0: busy})
     assert spare.core(QUIET + WINDOW) is None
     idle = round(1_000 * QUIET)
-    spare.add(2 * QUIET + WINDOW, {0: Times(whole.idle + idle, busy.spare + idle, busy.all + idle)})
+    spare.add(2 * QUIET + WINDOW, {0: Times(busy.idle + idle, busy.spare + idle, busy.all + idle)})
     assert spare.core(2 * QUIET + WINDOW) == 0
 
 
