@@ -93,6 +93,7 @@ def test_a_target_is_read_from_its_text() -> None:
     assert (made.name, made.address.encoding, made.pid) == ("mine", "rows", os.getpid())
     assert made.address.url == "http://127.0.0.1:9/predict"
     assert given("mine=v2=http://h:1/x?a=b").address.url == "http://h:1/x?a=b"
+    assert given("mine=grpc=grpc://h:81").address.url == "h:81"
 
 
 @pytest.mark.parametrize(
@@ -104,6 +105,8 @@ def test_a_target_is_read_from_its_text() -> None:
         ("=v2=http://h/", "accepted: NAME=STYLE"),
         ("mine=v2=h:80", "URL 'h:80'"),
         ("mine=v2=https://h/", "URL 'https://h/'"),
+        ("mine=v2=grpc://h:81", "URL the http:// address that rows are posted to"),
+        ("mine=grpc=http://h:81", "URL the grpc:// HOST:PORT"),
         ("mine=v2=http://h/=4194305", "no process has the id 4194305"),  # above any pid of Linux
     ],
 )
@@ -127,6 +130,8 @@ def test_servers_of_others_take_the_workloads_they_can_read() -> None:
         for style in ("v2", "rows")
     }
     assert took == {"v2": {"w1", "w2", "w2-binary", "low"}, "rows": {"w1", "w2", "low"}}
+    calls = given("x=grpc=grpc://h:81")
+    assert {name for name, one in WORKLOADS.items() if fits(calls, one)} == {"grpc"}
 
 
 def test_what_wrk_counted_is_read_from_its_last_line() -> None:

@@ -14,7 +14,7 @@ from driftloop.local.bench import processes
 from driftloop.local.bench.workloads import Encoding, Workload
 
 PEERS: Final = Path(__file__).with_name("peers")
-STYLES: Final = ("v2", "rows", "instances", "named")
+STYLES: Final = ("v2", "rows", "instances", "named", "grpc")
 """How a server of somebody else reads rows; what each is stands in the how-to page."""
 
 
@@ -104,21 +104,31 @@ def given(text: str) -> Target:
             f"target: {text!r} has the style {style!r}; accepted: {accepted}, "
             f"STYLE one of {', '.join(STYLES)}"
         )
-    address = urlsplit(url)
-    if address.scheme != "http" or not address.hostname:
-        raise InvalidInput(
-            f"target: {text!r} has the URL {url!r}; accepted: {accepted}, "
-            "URL the http:// address that rows are posted to"
-        )
+    address = _address(text, found, url)
     if pid and not processes.family(pid):
         raise InvalidInput(
             f"target: {text!r}: no process has the id {pid}; accepted: a running one"
         )
-    return Target(name, Address(url=url, encoding=found), pid=pid)
+    return Target(name, address, pid=pid)
+
+
+def _address(text: str, encoding: Encoding, url: str) -> Address:
+    """Where a target that reads an encoding is asked."""
+    scheme = "grpc" if encoding == "grpc" else "http"
+    found = urlsplit(url)
+    if found.scheme != scheme or not found.hostname:
+        where = "HOST:PORT" if scheme == "grpc" else "address that rows are posted to"
+        raise InvalidInput(
+            f"target: {text!r} has the URL {url!r}; accepted: NAME=STYLE=URL[=PID], "
+            f"URL the {scheme}:// {where}"
+        )
+    return Address(url=found.netloc if scheme == "grpc" else url, encoding=encoding)
 
 
 def fits(target: Target, workload: Workload) -> bool:
-    """Whether a server that somebody runs can take a workload: those over HTTP, one it reads."""
+    """Whether a server that somebody runs can take a workload: one of its protocol it reads."""
+    if "grpc" in (workload.kind, target.address.encoding):
+        return workload.kind == target.address.encoding
     if workload.kind not in ("wrk", "paced") or workload.encoding == "arrow" or workload.alone:
         return False
     return workload.encoding != "v2-binary" or target.address.encoding == "v2"

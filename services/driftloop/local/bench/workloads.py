@@ -106,14 +106,18 @@ _ALL: Final = (
     ),
     Workload(
         name="workers",
-        title="HTTP, JSON, 64 rows a request, 8 connections, one process and two",
+        title="HTTP, binary tensors, 64 rows a request, 8 connections, one process and two, no log",
         kind="wrk",
         rows=64,
         bodies=256,
         in_flight=8,
+        encoding="v2-binary",
         model="rf",
         baseline="1 worker",
-        variants={"1 worker": {"workers": "1"}, "2 workers": {"workers": "2"}},
+        variants={
+            "1 worker": {"workers": "1", "log_rows": "0"},
+            "2 workers": {"workers": "2", "log_rows": "0"},
+        },
     ),
     Workload(
         name="log",
