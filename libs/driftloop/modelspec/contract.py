@@ -117,6 +117,7 @@ class Contract:
         clear = self._clear(rows, now_ms) if quick is not None else None
         if quick is None or clear is None:
             return self._thorough(rows, now_ms, self.spec.features)
+        marked = bool(clear.any())
         doubtful = clear
         for values in quick.doubtful.values():
             doubtful |= values
@@ -127,7 +128,11 @@ class Contract:
             at = np.flatnonzero(doubtful)
             some = [self.spec.features[place] for place in quick.doubtful]
             # What is good after all has its numbers already: they are read alike both ways.
-            _, quarantined, bad[at] = self._looked(rows.take(pa.array(at)), now_ms, some)
+            suspects = rows.take(pa.array(at))
+            if marked:
+                _, quarantined, bad[at] = self._looked(suspects, now_ms, some)
+            else:
+                quarantined, bad[at] = self._looked_at_features(suspects, some)
         return _Made(self._valid(columns, bad), quarantined, bad)
 
     def _valid(self, columns: Sequence[pa.Array], bad: Mask) -> pa.RecordBatch:
@@ -185,6 +190,15 @@ class Contract:
         keys = self._keys(rows, found)
         quarantined = self._quarantine(rows, ids, times, found)
         return [ids, times, keys, matrix_column(matrix)], quarantined, found.bad
+
+    def _looked_at_features(
+        self, rows: pa.RecordBatch, features: Sequence[Feature]
+    ) -> tuple[pa.RecordBatch, Mask]:
+        """The same of rows whose id, time and key are good."""
+        columns = self.spec.columns
+        _, found = self._features(rows, features)
+        ids, times = rows.column(columns.event_id), rows.column(columns.event_time)
+        return self._quarantine(rows, ids, times, found), found.bad
 
     def _unknown_columns(self, rows: pa.RecordBatch, found: Findings) -> None:
         if self.spec.unknown_columns == "drop":

@@ -1,7 +1,6 @@
 """Rows as JSON texts, for people and for a replay; many at once, for bad rows come in numbers."""
 
 import json
-from collections.abc import Sequence
 from functools import lru_cache
 from math import isfinite
 from typing import Any, Final
@@ -28,17 +27,34 @@ def rows_as_json(rows: pa.RecordBatch) -> list[str]:
     columns, names = [shown(column) for column in rows.columns], tuple(rows.schema.names)
     if not columns:
         return ["{}"] * rows.num_rows
-    record, odd = _record(names), _odd(columns)
+    record = _record(names)
     made = []
     for start in range(0, rows.num_rows, _CHUNK):  # bounds the Python objects alive at once
-        values = [listed(column.slice(start, _CHUNK)) for column in columns]
+        odd: Mask = np.zeros(min(_CHUNK, rows.num_rows - start), dtype=np.bool_)
+        values = [_values(column.slice(start, _CHUNK), odd) for column in columns]
         each = list(zip(*values, strict=True))
         records = [dict(zip(names, r, strict=True)) if record is None else record(*r) for r in each]
         texts = _lines(records).decode().split("\n")[:-1]
-        for at in np.flatnonzero(odd[start : start + _CHUNK]).tolist():
+        for at in np.flatnonzero(odd).tolist():
             texts[at] = _json(dict(zip(names, each[at], strict=True)))
         made += [text[:MOST_ROW_TEXT] for text in texts]
     return made
+
+
+def _values(column: pa.Array, odd: Mask) -> list[Any]:
+    """The values; `odd` becomes true for rows with NaN, an infinite or a very large number."""
+    if not pa.types.is_floating(column.type):
+        return listed(column)
+    numbers = column.to_numpy(zero_copy_only=False)
+    values: list[Any] = numbers.tolist()
+    beyond = ~(np.abs(numbers) < _ALIKE)
+    if column.null_count:
+        missing = column.is_null().to_numpy(zero_copy_only=False)
+        beyond &= ~missing
+        for at in np.flatnonzero(missing).tolist():
+            values[at] = None
+    odd |= beyond
+    return values
 
 
 @lru_cache(maxsize=64)
@@ -51,16 +67,6 @@ def _record(names: tuple[str, ...]) -> type[msgspec.Struct] | None:
         return msgspec.defstruct("Row", fields, rename=dict(zip(fields, names, strict=True)))
     except ValueError:
         return None
-
-
-def _odd(columns: Sequence[pa.Array]) -> Mask:
-    """The rows with NaN, an infinite or a very large number."""
-    made: Mask = np.zeros(len(columns[0]), dtype=np.bool_)
-    for column in columns:
-        if pa.types.is_floating(column.type):
-            numbers = column.fill_null(0) if column.null_count else column
-            made |= ~(np.abs(numbers.to_numpy()) < _ALIKE)
-    return made
 
 
 def _json(row: dict[str, Any]) -> str:

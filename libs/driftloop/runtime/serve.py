@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import ctypes
 import importlib.metadata
 import logging
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 VERSION = importlib.metadata.version("driftloop")
 DRAIN_SECONDS = 10.0
 LAST_SECONDS = 15
+GC_OBJECTS = 20_000
 CONNECT_SECONDS = 60.0
 PR_SET_PDEATHSIG = 1
 FULL = metrics.reading("bus_full_refusals", "Messages of this process that a full stream refused")
@@ -159,6 +161,7 @@ async def _serve(its: _Running, stop: asyncio.Event, *, samples: bool) -> BaseEx
     try:
         await its.http.start()
         await its.bus.start()
+        _spare_collector()
         log.info("ready on %s after %.1f s", its.url, time.time() - its.started)
         return await first_end([*its.tasks, its.crew.start()], stop)
     except OSError as error:
@@ -166,6 +169,16 @@ async def _serve(its: _Running, stop: asyncio.Event, *, samples: bool) -> BaseEx
     finally:
         for task in watching:
             task.cancel()
+
+
+def _spare_collector() -> None:
+    """Leave what was made at the start out of Python's search for cycles, and search less often.
+
+    Nearly all that a batch makes is freed by reference counts at once; with the usual threshold of
+    700 objects the search took a fifteenth of the CPU of a busy service.
+    """
+    gc.freeze()
+    gc.set_threshold(GC_OBJECTS, *gc.get_threshold()[1:])
 
 
 def http_server(
