@@ -21,7 +21,7 @@ from driftloop.local.nats import NatsServer, free_port
 from driftloop.local.readiness import unready
 from driftloop.runtime.settings import PREFIX
 
-LOG_GB: Final = 4.0
+LOG_GB: Final = 16.0
 READY_SECONDS: Final = 180.0
 LOOK_SECONDS: Final = 0.02
 NATS: Final = "nats"
