@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-import gc
 import ctypes
+import gc
 import importlib.metadata
 import logging
 import os
