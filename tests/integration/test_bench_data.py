@@ -51,6 +51,12 @@ def test_stages_and_chain_fill_the_page(tmp_path: Path) -> None:
     assert told.sent == told.scored == told.joined > 0
     spike = chain.spike.told
     assert spike.sent == spike.scored == spike.joined > 0
+    assert chain.poisoned is not None
+    poisoned = chain.poisoned.told
+    assert poisoned.sent - poisoned.bad == poisoned.scored == poisoned.joined > 0
+    assert poisoned.bad > 0
+    assert poisoned.corrupt == 1
+    assert not poisoned.refused
     assert set(chain.latency) == {"10%", "50%", "90%"}
     measured = Measured(machine="a machine", stages=stages, chain=chain)
     text = page(msgspec.json.decode(msgspec.json.encode(measured), type=Measured))

@@ -1,6 +1,7 @@
 """A stream never loses what somebody has still to handle: it is trimmed, and else it refuses."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
@@ -13,6 +14,7 @@ from nats.js import api
 
 from driftloop.bus.bus import Bus
 from driftloop.bus.messages import Delivered, Outgoing
+from driftloop.bus.newest import newest
 from driftloop.bus.provision import Layout
 from driftloop.bus.rights import PARTS
 from driftloop.bus.room import ABOVE, make_room
@@ -212,6 +214,50 @@ async def test_rows_of_other_kinds_do_not_hold_a_consumer_up(small: Bus) -> None
     await handle(small, "ROWS", "telemetry-rows", took)
     async with asyncio.timeout(5):
         assert await make_room(small, "ROWS") > 0
+
+
+async def test_rows_without_a_bad_one_leave_the_log(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """Feedback reads of `ROWS` the bad ones alone: where there is none it has read all."""
+    small = await Bus.open(nats_server.url, "test", layout=SMALL)
+    await register(small, rain_spec())
+    durables = await all_read(small, "ROWS", "rows.*.valid.*")
+    took = await fill(small, subjects.rows("rain", "valid"))
+    for durable in durables:
+        await handle(small, "ROWS", durable.name, took)
+    assert await make_room(small, "ROWS") > 0, "no feedback has heard of the model"
+
+    await fill_again(small, durables)
+    with process("feedback", nats_server.url, tmp_path, DRIFTLOOP_NATS_LOG_GB="0.002"):
+
+        async def room() -> bool:
+            return bool(await newest(small.connection, "STATS", "stats.join.rain")) and (
+                await make_room(small, "ROWS") > 0
+            )
+
+        await eventually(room, "rows leave that feedback does not read")
+    await small.close()
+
+
+async def fill_again(bus: Bus, durables: Sequence[api.ConsumerInfo]) -> None:
+    """Fill `ROWS` with other rows, all of which these handle."""
+    subject, took = subjects.rows("rain", "valid"), 0
+    with contextlib.suppress(Overloaded):
+        for number in range(100_000, 110_000):
+            await bus.publish([message(number, subject)])
+            took += 1
+    for durable in durables:
+        await handle(bus, "ROWS", durable.name, took)
+
+
+async def test_a_model_that_feedback_has_not_read_yet_is_waited_for(small: Bus) -> None:
+    await register(small, rain_spec())
+    durables = await all_read(small, "ROWS", "rows.*.quarantined.*")
+    took = await fill(small, subjects.rows("rain", "quarantined"))
+    for durable in durables:
+        await handle(small, "ROWS", durable.name, took)
+    assert await make_room(small, "ROWS") == 0
 
 
 @pytest.mark.fault(19, "ROWS is filled with rows that are not checked yet")

@@ -7,6 +7,7 @@ publishes waits, and so does what comes before. This is the only place that remo
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from nats.errors import Error as NatsError
@@ -15,7 +16,7 @@ from nats.js import api
 from driftloop.bus.bus import Bus
 from driftloop.bus.newest import newest
 from driftloop.bus.rights import PARTS, TRIMMED
-from driftloop.contracts import codec
+from driftloop.contracts import codec, subjects
 from driftloop.contracts.errors import Reject, Retry
 from driftloop.contracts.stats import JoinStats
 
@@ -89,20 +90,33 @@ def _reached(consumer: api.ConsumerInfo, last: int) -> int:
 
 
 async def _joined(bus: Bus, stream: str) -> int:
-    """How far feedback has read, which acknowledges nothing: the least of all models."""
-    ends = dict.fromkeys(await bus.specs.keys(), 0)
+    """How far feedback has read, which acknowledges nothing: the least of all models.
+
+    It says nothing of a model that it has never heard of: then what it reads of that one stays.
+    """
+    ends: dict[str, int] = {}
     for message in await newest(bus.connection, "STATS", f"stats.{JoinStats.kind}.*"):
         try:
             said = codec.decode_stat(message.payload)
         except Reject:
             continue
-        if isinstance(said, JoinStats) and said.about in ends:
+        if isinstance(said, JoinStats):
             ends[said.about] = {
                 "SCORED": said.scored_seq,
                 "LABELS": said.labels_seq,
                 "ROWS": said.rows_seq,
             }[stream]
-    return min(ends.values(), default=_FAR)
+    known = await bus.specs.keys()
+    for model in known:
+        if model not in ends and await bus.log.messages(stream, _READ[stream](model)):
+            return 0
+    return min((ends.get(model, _FAR) for model in known), default=_FAR)
 
 
+_READ: Final[dict[str, Callable[[str], str]]] = {
+    "SCORED": subjects.scored,
+    "LABELS": subjects.labels,
+    "ROWS": lambda model: subjects.rows(model, "quarantined", "*"),
+}
+"""What feedback reads of a model."""
 _FAR: Final = 1 << 63

@@ -87,13 +87,15 @@ class Feedback:
         try:
             while not self._term.over.is_set():
                 group = await follow.read(most=64, timeout=0.5)
-                read_to = follow.next_seq
-                clock = group[-1].time if group else await self._idle(stream, subject, read_to)
+                if group:
+                    clock, read_to = group[-1].time, follow.next_seq
+                else:
+                    clock, read_to = await self._idle(stream, subject, follow.next_seq)
                 async with self._turn:
                     for message in filter(self._is_ours, group):
                         await self._message(message)
                         await asyncio.sleep(0)  # the lease is renewed, however much there is
-                    self._read_to[stream] = read_to
+                    self._read_to[stream] = max(read_to, self._read_to[stream])
                     self._clocks[stream] = max(clock, self._clocks.get(stream, 0.0))
         finally:
             self._term.over.set()  # where one ends, all do
@@ -102,17 +104,18 @@ class Feedback:
     def _is_ours(self, message: Delivered) -> bool:
         return self._term.has(message.model)
 
-    async def _idle(self, stream: str, subject: str, next_seq: int) -> float:
-        """The clock of a log without news: the broker's, unless there is something unread.
+    async def _idle(self, stream: str, subject: str, next_seq: int) -> tuple[float, int]:
+        """The clock of a log without news and where it ends, unless there is something unread.
 
-        Not ours, which may be off: what waits would be given up too early, or too late.
+        The clock is the broker's. Ours may be off: what waits would be given up too early, or too
+        late. The end counts as read, or messages of other subjects could never leave the log.
         """
         try:
-            now = await self._bus.log.now(stream)
+            now, end = await self._bus.log.now(stream), await self._bus.log.last_seq(stream) + 1
             unread = await self._bus.log.at_or_after(stream, subject, next_seq)
         except Retry:
-            return 0.0
-        return now if unread is None else 0.0
+            return 0.0, next_seq
+        return (now, end) if unread is None else (0.0, next_seq)
 
     async def _message(self, message: Delivered) -> None:
         try:

@@ -88,6 +88,8 @@ def chain_cells(chain: ChainResult) -> list[list[str]]:
     """The table of the chain: load, rows/s, p50 and p99 ms, all read after s, cores, RSS MB."""
     points = {"highest rate": chain.highest}
     points |= {f"{share} of it": point for share, point in chain.latency.items()}
+    if chain.poisoned is not None:
+        points["90% of it, with bad input"] = chain.poisoned
     points["10 times it offered, taken"] = chain.spike
     return [
         [
@@ -117,7 +119,21 @@ def _chain(chain: ChainResult) -> Iterator[str]:
     producer = chain.highest.told.client_cores
     yield f"CPU at the highest rate, in cores: {each}; the producer {producer:.2f}."
     yield ""
+    if chain.poisoned is not None:
+        yield from textwrap.wrap(_poisoned(chain.poisoned), 100)
+        yield ""
     yield from _spike(chain.spike, chain.highest)
+
+
+def _poisoned(point: ChainPoint) -> str:
+    told, good = point.told, point.told.sent - point.told.bad
+    kept = "was kept up" if point.kept_up else "was not kept up"
+    return (
+        f"With bad input the rate {kept}: of {told.sent:,} rows {told.bad:,} broke the contract, "
+        f"and {told.corrupt:,} batches beside them could not be read and were refused. Of the "
+        f"{good:,} good rows {told.scored:,} were scored and {told.joined:,} joined with their "
+        "labels."
+    )
 
 
 def _spike(spike: ChainPoint, highest: ChainPoint) -> Iterator[str]:

@@ -9,7 +9,7 @@ taken, and those after it wait.
 import asyncio
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from itertools import count
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from driftloop.bus.bus import Bus
 from driftloop.client.sending import insist
 from driftloop.contracts import batches, headers, requests, subjects
 from driftloop.contracts.batches import LABELS
-from driftloop.contracts.errors import DriftloopError, Retry
+from driftloop.contracts.errors import DriftloopError, Reject, Retry
 from driftloop.local.bench.bodies import NAMES
 from driftloop.local.bench.samples import quantile
 
@@ -54,6 +54,10 @@ class ChainJob(msgspec.Struct, frozen=True, kw_only=True):
     """Who logs in, with a key of the folder `keys`."""
     spike: bool = False
     """More than can be taken: send what is, and end by the clock."""
+    bad: float = 0.0
+    """Share of rows that break the contract."""
+    corrupt: int = 0
+    """Beside every so many batches goes one that cannot be read; 0: none."""
 
 
 class ChainTold(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +77,10 @@ class ChainTold(msgspec.Struct, frozen=True, kw_only=True):
     """From the last row sent until all were scored and joined; infinite if they were not."""
     behind_seconds: float
     client_cores: float
+    bad: int = 0
+    """Rows sent that break the contract."""
+    corrupt: int = 0
+    """Batches that could not be read, and were refused."""
 
 
 class Producer:
@@ -84,12 +92,17 @@ class Producer:
         self._sent: dict[str, float] = {}
         self._latencies: list[float] = []
         self._rows = self._scored = self._joined = self._refused = self._again = 0
+        self._bad = self._corrupt = 0
         self._rows_end = False
         self._moved = asyncio.Event()
         self._under_way = asyncio.Semaphore(SPIKE_UNDER_WAY if job.spike else MOST_UNDER_WAY)
         self._tasks: set[asyncio.Task[None]] = set()
         self._behind = 0.0
-        matrix = np.random.default_rng(1).normal(size=(DISTINCT, job.rows, len(NAMES)))
+        some = np.random.default_rng(1)
+        matrix = some.normal(size=(DISTINCT, job.rows, len(NAMES)))
+        broken = some.random((DISTINCT, job.rows)) < job.bad
+        matrix[broken, 0] = np.inf
+        self._broken = broken.sum(axis=1).tolist()
         self._columns = [
             [pa.array(part[:, at].astype(np.float32)) for at in range(len(NAMES))]
             for part in matrix
@@ -121,6 +134,8 @@ class Producer:
             drain_seconds=drained,
             behind_seconds=self._behind,
             client_cores=cores,
+            bad=self._bad,
+            corrupt=self._corrupt,
         )
 
     async def _send(self, what: str, after: float) -> None:
@@ -140,13 +155,20 @@ class Producer:
             if what == "rows":
                 self._sent[name] = time.perf_counter()
                 self._rows += job.rows
+                self._bad += self._broken[number % DISTINCT]
                 self._moved.set()
-            task = asyncio.create_task(self._ask(subject, name, batches.encode(batch)))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            payload = batches.encode(batch)
+            self._begin(self._ask(subject, name, payload))
+            if what == "rows" and job.corrupt and number % job.corrupt == 0:
+                self._begin(self._ask_corrupt(subject, f"{name}-corrupt", payload[::-1]))
         if what == "rows":
             self._rows_end = True
             self._moved.set()
+
+    def _begin(self, asking: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(asking)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _over(self, what: str, number: int, began: float) -> bool:
         """Whether a spike has ended: by the clock, or there are labels of all rows."""
@@ -182,6 +204,14 @@ class Producer:
         finally:
             self._under_way.release()
 
+    async def _ask_corrupt(self, subject: str, name: str, payload: bytes) -> None:
+        """Send what cannot be read; to be refused is its only good end."""
+        sent = {"content-type": headers.ARROW, requests.BATCH_ID: name}
+        try:
+            await self._bus.ask(subject, payload, headers=sent, timeout=ASK_SECONDS)
+        except Reject:
+            self._corrupt += 1
+
     def _batch(self, name: str, number: int) -> pa.RecordBatch:
         now = pa.array(np.full(self._job.rows, int(time.time() * 1000)), pa.int64())
         times = now.cast(pa.timestamp("ms", tz="UTC"))
@@ -213,13 +243,13 @@ class Producer:
         self._backlogs: list[int] = []
         while True:
             await asyncio.sleep(1.0)
-            self._backlogs.append(self._rows - self._scored)
+            self._backlogs.append(self._rows - self._bad - self._scored)
 
     async def _drained(self, last: float) -> float:
         """Seconds until all is out; infinite if that takes longer than the job allows."""
         if self._tasks:
             await asyncio.wait(self._tasks)
-        while min(self._scored, self._joined) < self._rows - self._refused:
+        while min(self._scored, self._joined) < self._rows - self._bad - self._refused:
             if time.perf_counter() - last > self._job.drain:
                 return float("inf")
             await asyncio.sleep(0.02)

@@ -18,7 +18,16 @@ from driftloop.local.bench.chain.load import ChainJob, ChainTold
 from driftloop.local.bench.models import Fitted, fitted
 from driftloop.local.system import System
 
-SERVICES: Final = ("ingest", "validation", "inference", "feedback", "drift", "telemetry")
+SERVICES: Final = (
+    "ingest",
+    "validation",
+    "inference",
+    "feedback",
+    "drift",
+    "telemetry",
+    "registry",
+)
+"""Those that rows pass, and the registry, which makes room in the log."""
 MODULE: Final = "driftloop.local.bench.chain.load"
 MODEL: Final = "bench"
 STREAMS: Final = ("ROWS", "LABELS", "SCORED", "OUTCOMES")
@@ -26,6 +35,12 @@ SHARES: Final = (0.1, 0.5, 0.9)
 """Of the highest rate, at which latency is measured."""
 SPIKE: Final = 10.0
 """Times the highest rate, offered for `spike_seconds`."""
+POISONED: Final = 0.9
+"""Of the highest rate, kept up with bad input too, or not."""
+BAD: Final = 0.01
+"""Share of rows that break the contract in it."""
+CORRUPT: Final = 1_000
+"""One batch in so many cannot be read."""
 SPIKE_DRAIN_SECONDS: Final = 300.0
 LEAST: Final = 0.05
 """Of the first rate: a chain that does not even keep up this is broken."""
@@ -72,14 +87,16 @@ class ChainPoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChainResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The highest rate kept up for `confirm_seconds`, the latency at shares of it, and what became
-    of `SPIKE` times as much.
+    """The highest rate kept up for `confirm_seconds`, the latency at shares of it, what became of
+    `SPIKE` times as much, and of bad input at `POISONED` of it.
     """
 
     highest: ChainPoint
     latency: dict[str, ChainPoint]
     spike: ChainPoint
     probes: list[ChainPoint]
+    poisoned: ChainPoint | None = None
+    """None in what was measured before there was such a run."""
 
 
 def run_chain(options: ChainOptions, tell: Tell) -> ChainResult:
@@ -129,8 +146,11 @@ class _Chain:
             f"{share:.0%}": await self._at(share * highest.rate, options.latency_seconds)
             for share in SHARES
         }
+        poisoned = await self._at(POISONED * highest.rate, options.confirm_seconds, poisoned=True)
         spike = await self._at(SPIKE * highest.rate, options.spike_seconds, spike=True)
-        return ChainResult(highest=highest, latency=latency, spike=spike, probes=self._probes)
+        return ChainResult(
+            highest=highest, latency=latency, spike=spike, poisoned=poisoned, probes=self._probes
+        )
 
     async def _confirmed(self, rate: float) -> ChainPoint:
         while rate >= self._options.first_rate * LEAST:
@@ -146,11 +166,16 @@ class _Chain:
         self._probes.append(point)
         return point
 
-    async def _at(self, rate: float, seconds: float, *, spike: bool = False) -> ChainPoint:
+    async def _at(
+        self, rate: float, seconds: float, *, spike: bool = False, poisoned: bool = False
+    ) -> ChainPoint:
         self._tell(f"chain: {rate:,.0f} rows/s for {seconds:g} s")
         before = self._system.usage()
         peak = asyncio.create_task(self._peak())
-        told = await asyncio.to_thread(load, self._job(rate, seconds, spike=spike))
+        job = self._job(rate, seconds, spike=spike)
+        if poisoned:
+            job = msgspec.structs.replace(job, bad=BAD, corrupt=CORRUPT)
+        told = await asyncio.to_thread(load, job)
         drain = told.drain_seconds + await self._read_by_all()
         after = self._system.usage()
         peak.cancel()
