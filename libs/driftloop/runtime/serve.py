@@ -175,7 +175,7 @@ def _spare_collector() -> None:
     """Leave what was made at the start out of Python's search for cycles, and search less often.
 
     Nearly all that a batch makes is freed by reference counts at once; with the usual threshold of
-    700 objects the search took a fifteenth of the CPU of a busy service.
+    700 objects the search took a twentieth of the CPU of a busy validation (perf, a sampled run).
     """
     gc.freeze()
     gc.set_threshold(GC_OBJECTS, *gc.get_threshold()[1:])
