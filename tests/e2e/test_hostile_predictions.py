@@ -28,7 +28,8 @@ from driftloop.contracts import requests
 from driftloop.contracts.batches import encode, matrix_column
 from driftloop.contracts.errors import DriftloopError, InvalidInput, Reject
 from driftloop.contracts.headers import ARROW, MSGPACK
-from driftloop.local.nats import NatsServer, free_port
+from driftloop.local.nats import NatsServer
+from driftloop.local.ports import free_port
 from driftloop.runtime.settings import environment_of_child
 from tests.support.serving import (
     CARRIERS,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from driftloop.local.nats import free_port
+from driftloop.local.ports import free_port
 from driftloop.local.readiness import unready
 from driftloop.local.system import System
 from tests.support.flows import eventually

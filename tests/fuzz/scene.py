@@ -27,7 +27,8 @@ from driftloop.bus.bus import Bus
 from driftloop.bus.provision import Layout
 from driftloop.contracts import requests
 from driftloop.contracts.requests import Command, Done
-from driftloop.local.nats import NatsServer, free_port
+from driftloop.local.nats import NatsServer
+from driftloop.local.ports import free_port
 from driftloop.modelspec.check import check
 from driftloop.runtime.serve import die_with_parent, usage
 from driftloop.runtime.settings import SERVICES, environment_of_child

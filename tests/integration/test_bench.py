@@ -23,7 +23,8 @@ from driftloop.local.bench.job import Job
 from driftloop.local.bench.models import Fitted, fitted
 from driftloop.local.bench.targets import peer
 from driftloop.local.bench.wire import METHOD
-from driftloop.local.nats import NatsServer, free_port
+from driftloop.local.nats import NatsServer
+from driftloop.local.ports import free_port
 from driftloop.runtime.settings import environment_of_child
 from tests.support.processes import COMMAND, driftloop
 

@@ -16,7 +16,8 @@ from driftloop.console.app import wire
 from driftloop.console.settings import ConsoleSettings
 from driftloop.contracts import requests
 from driftloop.contracts.errors import InvalidInput, Overloaded
-from driftloop.local.nats import NatsServer, free_port
+from driftloop.local.nats import NatsServer
+from driftloop.local.ports import free_port
 from driftloop.modelspec.check import from_dict
 from driftloop.modelspec.spec import Registered
 from driftloop.runtime.http import HttpServer

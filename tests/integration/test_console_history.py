@@ -29,7 +29,8 @@ from driftloop.contracts.events import ModelRetired, OperatorRequested, TriggerD
 from driftloop.contracts.headers import Origin
 from driftloop.contracts.state import Deferred, ModelState
 from driftloop.evidence.losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES
-from driftloop.local.nats import NatsServer, free_port
+from driftloop.local.nats import NatsServer
+from driftloop.local.ports import free_port
 from driftloop.modelspec.losses import row_loss
 from driftloop.modelspec.spec import Feature, Registered, Shadow, Spec, Target
 from driftloop.runtime.http import HttpServer

@@ -26,7 +26,8 @@ from driftloop.contracts.alarms import Summary
 from driftloop.contracts.batches import LATENCY
 from driftloop.contracts.events import DriftDetected
 from driftloop.contracts.headers import Origin
-from driftloop.local.nats import NatsServer, free_port
+from driftloop.local.nats import NatsServer
+from driftloop.local.ports import free_port
 from driftloop.runtime import metrics
 from driftloop.runtime.http import HttpServer
 from tests.support import synthetic as syn

@@ -13,6 +13,7 @@ from driftloop.bus.bus import Bus
 from driftloop.bus.rights import ADMIN, USERS
 from driftloop.contracts.errors import InvalidInput
 from driftloop.local import nats
+from driftloop.local.ports import free_port
 from tests.support import synthetic as syn
 
 DEPLOYED: Final = Path(__file__).parents[2] / "deploy/nats/nats.conf"
@@ -38,7 +39,7 @@ def deployed(tmp_path: Path) -> Path:
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[str]:
     """The server, on ports of the test's own."""
-    port, page = nats.free_port(), nats.free_port()
+    port, page = free_port(), free_port()
     places = ["-a", "127.0.0.1", "-p", str(port), "-m", str(page)]
     with (folder / "nats.log").open("wb") as log:
         command = [nats.binary(), "-c", str(folder / "nats.conf"), *places]

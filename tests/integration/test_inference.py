@@ -22,7 +22,8 @@ from driftloop.contracts.headers import ARROW, INPUT, MSGPACK
 from driftloop.contracts.requests import Prediction, PredictRequest
 from driftloop.inference.settings import InferenceSettings
 from driftloop.inference.versions import Versions
-from driftloop.local.nats import NatsServer, free_port
+from driftloop.local.nats import NatsServer
+from driftloop.local.ports import free_port
 from tests.support.serving import DEADLINE, Running, decide, register, running, until
 from tests.support.tiny_models import (
     Tiny,

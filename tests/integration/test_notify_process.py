@@ -18,7 +18,8 @@ from driftloop.bus.messages import event_message
 from driftloop.console.domain.notify import book as books
 from driftloop.console.notify.keeper import KEY
 from driftloop.contracts.headers import Origin
-from driftloop.local.nats import NatsServer, free_port
+from driftloop.local.nats import NatsServer
+from driftloop.local.ports import free_port
 from driftloop.runtime.settings import environment_of_child
 from tests.integration.test_notify import RULE
 from tests.support import synthetic as syn

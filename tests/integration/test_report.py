@@ -17,7 +17,8 @@ from driftloop.bus.bus import Bus
 from driftloop.bus.provision import Layout
 from driftloop.console.app import wire
 from driftloop.console.settings import ConsoleSettings
-from driftloop.local.nats import NatsServer, free_port
+from driftloop.local.nats import NatsServer
+from driftloop.local.ports import free_port
 from driftloop.modelspec.losses import row_loss
 from driftloop.runtime.http import HttpServer
 from driftloop.runtime.settings import environment_of_child

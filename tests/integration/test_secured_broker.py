@@ -13,7 +13,8 @@ from driftloop.bus.kv import Entry
 from driftloop.bus.rights import OPERATOR
 from driftloop.client import Client, NotSent
 from driftloop.contracts.state import ModelState
-from driftloop.local.nats import binary, free_port
+from driftloop.local.nats import binary
+from driftloop.local.ports import free_port
 from tests.support.certificates import certificate
 from tests.support.secured import Secured, broker, refusal
 

@@ -18,7 +18,8 @@ from driftloop.contracts.batches import LABELS, QUARANTINED, UNMATCHED
 from driftloop.contracts.errors import InvalidInput, Retry
 from driftloop.contracts.events import SpecRegistered
 from driftloop.contracts.stats import DriftScore, EstimatedLoss, Evidence, JoinStats, ServiceStats
-from driftloop.local.nats import NatsServer, free_port
+from driftloop.local.nats import NatsServer
+from driftloop.local.ports import free_port
 from driftloop.modelspec.spec import Feature, Registered, Spec, Target
 from driftloop.runtime import metrics
 from driftloop.runtime.service import Wired

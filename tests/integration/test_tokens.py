@@ -27,7 +27,8 @@ from driftloop.inference.grpc_v2.schema import CLASSES, SERVICE
 from driftloop.inference.http import RULES as INFERENCE
 from driftloop.inference.routes import INFER, PREDICT
 from driftloop.ingest.http import RULES as INGEST
-from driftloop.local.nats import NatsServer, free_port
+from driftloop.local.nats import NatsServer
+from driftloop.local.ports import free_port
 from driftloop.runtime.access import Rule, Rules
 from driftloop.runtime.http import RULES as OPERATIONS
 from driftloop.telemetry.http import RULES as TELEMETRY

@@ -24,7 +24,8 @@ from driftloop.bus.messages import batch_message
 from driftloop.bus.provision import Layout
 from driftloop.contracts import batches, codec, subjects
 from driftloop.contracts.stats import ServiceStats
-from driftloop.local.nats import NatsServer, free_port
+from driftloop.local.nats import NatsServer
+from driftloop.local.ports import free_port
 from driftloop.local.system import System
 from driftloop.modelspec.spec import Registered
 from driftloop.runtime.settings import environment_of_child

@@ -14,7 +14,8 @@ from nats.errors import Error as NatsError
 
 from driftloop.bus.bus import Bus
 from driftloop.bus.provision import Layout
-from driftloop.local.nats import binary, free_port
+from driftloop.local.nats import binary
+from driftloop.local.ports import free_port
 from driftloop.runtime.serve import die_with_parent
 
 CONFIG = """\

@@ -16,7 +16,7 @@ import httpx
 from driftloop.bus.bus import Bus
 from driftloop.bus.messages import Delivered
 from driftloop.bus.provision import Layout
-from driftloop.local.nats import free_port
+from driftloop.local.ports import free_port
 from driftloop.modelspec.check import from_dict
 from driftloop.modelspec.spec import Registered, Spec
 from driftloop.runtime.service import Service

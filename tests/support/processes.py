@@ -13,7 +13,7 @@ from typing import Self
 import httpx
 import psutil
 
-from driftloop.local.nats import free_port, require_free
+from driftloop.local.ports import free_port, require_free
 from driftloop.runtime.settings import BASE_PORT, PORTS, SERVICES, environment_of_child
 
 START_SECONDS = 60.0
@@ -35,7 +35,7 @@ class Up:
 
     def __init__(self, data: Path, specs: list[Path], base: int = 0, nats_port: int = 0) -> None:
         self.data = data
-        self.base = base or _free_base()
+        self.base = base or free_port(together=len(SERVICES))
         self.nats_port = nats_port or free_port()
         self.url = f"nats://127.0.0.1:{self.nats_port}"
         self.keys = str(data.resolve() / "keys")
@@ -139,13 +139,3 @@ async def driftloop(url: str, *arguments: str | Path, keys: str = "") -> tuple[i
     )
     out, err = await asyncio.wait_for(process.communicate(), 60)
     return process.returncode or 0, out.decode(), err.decode()
-
-
-def _free_base() -> int:
-    """The first of as many ports in a row as there are services."""
-    while True:
-        base = free_port()
-        with contextlib.suppress(RuntimeError):
-            for at in range(len(SERVICES)):
-                require_free("127.0.0.1", base + at, "port", seconds=0.0)
-            return base

@@ -15,7 +15,7 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword, Session
 
-from driftloop.local.nats import free_port
+from driftloop.local.ports import free_port
 
 SECONDS = 45.0
 

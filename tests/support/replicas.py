@@ -20,6 +20,9 @@ from driftloop.local.system import System
 from tests.support.flows import eventually, held, rows_held
 from tests.support.loop import labels, scored
 
+LAST_WORDS = 4_000
+"""Characters of each log that a failure shows."""
+
 
 @contextlib.asynccontextmanager
 async def system(
@@ -39,6 +42,10 @@ async def system(
         await made.start()
         async with made.bus() as bus:
             yield made, bus
+    except Exception as error:
+        for path in sorted((folder / "logs").glob("*.log")):
+            error.add_note(f"{path.name} ends:\n{path.read_text(errors='replace')[-LAST_WORDS:]}")
+        raise
     finally:
         await made.stop()
 
@@ -55,17 +62,21 @@ async def metric(its: System, child: Child, name: str) -> float:
 
 
 async def owner(its: System, service: str, but: Iterable[Child] = ()) -> Child:
-    """The replica that owns the one partition; not one of `but`."""
-    found: list[Child] = []
+    """The replica that owns one partition; not one of `but`."""
+    asked = [child for child in its.children.values() if child not in but]
+    owned: dict[str, float] = {}
 
     async def known() -> bool:
-        for child in its.children.values():
-            if child not in but and await metric(its, child, f"{service}_partitions") == 1:
-                found.append(child)
-        return bool(found)
+        for child in asked:
+            owned[child.name] = await metric(its, child, f"{service}_partitions")
+        return 1 in owned.values()
 
-    await eventually(known, f"an owner of {service}")
-    return found[0]
+    try:
+        await eventually(known, f"an owner of {service}")
+    except AssertionError as error:
+        error.add_note(f"partitions owned: {owned}")
+        raise
+    return next(child for child in asked if owned[child.name] == 1)
 
 
 async def kill(child: Child) -> None:

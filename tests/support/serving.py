@@ -29,7 +29,7 @@ from driftloop.contracts.names import digest
 from driftloop.contracts.state import ModelState
 from driftloop.inference.app import wire
 from driftloop.inference.settings import InferenceSettings
-from driftloop.local.nats import free_port
+from driftloop.local.ports import free_port
 from driftloop.modelspec.check import check
 from driftloop.modelspec.spec import Feature, Registered, Spec, Target
 from driftloop.runtime.http import operations

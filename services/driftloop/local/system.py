@@ -25,8 +25,9 @@ from driftloop.bus.rights import ADMIN, CLIENT, OPERATOR
 from driftloop.contracts.errors import InvalidInput
 from driftloop.inference.settings import InferenceSettings
 from driftloop.local.child import Child, wait
-from driftloop.local.nats import NatsServer, check_sync, free_port, is_free, require_free
+from driftloop.local.nats import NatsServer, check_sync
 from driftloop.local.passed_on import passed_on
+from driftloop.local.ports import free_port, is_free, require_free
 from driftloop.local.readiness import unready
 from driftloop.local.replicas import checked, name_of
 from driftloop.local.watcher import watch

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from driftloop.contracts.errors import InvalidInput
-from driftloop.local.nats import free_port
 from driftloop.local.passed_on import passed_on
+from driftloop.local.ports import free_port
 from driftloop.local.system import System
 
 

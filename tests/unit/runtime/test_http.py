@@ -15,7 +15,7 @@ from driftloop.contracts.errors import (
     Retry,
     UnknownModel,
 )
-from driftloop.local.nats import free_port
+from driftloop.local.ports import free_port
 from driftloop.runtime.access import OPEN, Guarded
 from driftloop.runtime.http import HttpServer, operations
 from driftloop.runtime.problems import (

@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 from driftloop.bus.messages import Delivered
 from driftloop.bus.observed import begun, ended
 from driftloop.contracts.errors import InvalidInput
-from driftloop.local.nats import free_port
+from driftloop.local.ports import free_port
 from driftloop.runtime import spans, traces
 from tests.support.otlp import Receiver, receiver
 

@@ -19,7 +19,8 @@ from driftloop.local.bench.bodies import NAMES
 from driftloop.local.bench.models import Fitted
 from driftloop.local.bench.targets import Address, Target
 from driftloop.local.bench.workloads import Workload
-from driftloop.local.nats import NatsServer, free_port
+from driftloop.local.nats import NatsServer
+from driftloop.local.ports import free_port
 from driftloop.modelspec.spec import Feature, Registered, Spec
 from driftloop.modelspec.spec import Target as Labels
 from driftloop.runtime.settings import PREFIX

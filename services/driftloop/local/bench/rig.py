@@ -14,7 +14,8 @@ from driftloop.local.bench.load import Load
 from driftloop.local.bench.models import Fitted
 from driftloop.local.bench.targets import Address, Target, fits, given, peer
 from driftloop.local.bench.workloads import Workload
-from driftloop.local.nats import NatsServer, free_port
+from driftloop.local.nats import NatsServer
+from driftloop.local.ports import free_port
 
 NAMES_OF: Final = {
     "wrk": ("ours", "naive", "ceiling"),

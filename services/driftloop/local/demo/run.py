@@ -22,7 +22,7 @@ from driftloop.local.demo.replay import Replay, Stalled
 from driftloop.local.demo.view import View, plain
 from driftloop.local.demo.watch import Watch
 from driftloop.local.flights import load_flights
-from driftloop.local.nats import require_free
+from driftloop.local.ports import require_free
 from driftloop.local.system import System
 from driftloop.local.up import register
 from driftloop.modelspec import check

@@ -17,7 +17,8 @@ from driftloop.bus.provision import Layout
 from driftloop.local.bench import processes
 from driftloop.local.bench.many.fill import fill
 from driftloop.local.bench.many.models import Known
-from driftloop.local.nats import NatsServer, free_port
+from driftloop.local.nats import NatsServer
+from driftloop.local.ports import free_port
 from driftloop.local.readiness import unready
 from driftloop.runtime.settings import PREFIX
 

@@ -14,7 +14,8 @@ from driftloop.bus.provision import Layout
 from driftloop.local.bench import processes
 from driftloop.local.bench.processes import Meter
 from driftloop.local.bench.stages.stage import MODEL, Server, Size
-from driftloop.local.nats import NatsServer, free_port
+from driftloop.local.nats import NatsServer
+from driftloop.local.ports import free_port
 from driftloop.local.readiness import unready
 from driftloop.runtime.settings import PREFIX
 
