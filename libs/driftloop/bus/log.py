@@ -17,7 +17,7 @@ from driftloop.bus.retry import transient
 from driftloop.contracts import headers
 from driftloop.contracts.errors import Retry
 
-NOW_SECONDS: Final = 5.0
+END_SECONDS: Final = 5.0
 
 
 class Reached(NamedTuple):
@@ -49,6 +49,13 @@ class Filled(NamedTuple):
     messages: int
     bytes: int
     room: int
+
+
+class End(NamedTuple):
+    """The last sequence of a stream, and when this was so (seconds, the broker's clock)."""
+
+    seq: int
+    time: float
 
 
 class Log:
@@ -85,18 +92,20 @@ class Log:
             info = await self._js.stream_info(stream)
         return Filled(info.state.messages, info.state.bytes, int(info.config.max_bytes or 0))
 
-    async def now(self, stream: str) -> float:
-        """The time by the clock that stamps what a stream takes, the broker's (seconds).
+    async def end(self, stream: str) -> End:
+        """Where a stream ends, and the time by the clock that stamps what it takes, the broker's.
 
         `ts` of the answer: https://docs.nats.io/reference/reference-protocols/nats_api_reference
         """
         ask = f"$JS.API.STREAM.INFO.{stream}"
         with transient(stream):
-            answer = await self._connection.nc.request(ask, timeout=NOW_SECONDS)
+            answer = await self._connection.nc.request(ask, timeout=END_SECONDS)
         try:
-            return datetime.fromisoformat(json.loads(answer.data)["ts"]).timestamp()
+            said = json.loads(answer.data)
+            time = datetime.fromisoformat(said["ts"]).timestamp()
+            return End(int(said["state"]["last_seq"]), time)
         except (KeyError, ValueError) as error:
-            raise Retry(f"{stream}: the broker does not tell its time ({error})") from error
+            raise Retry(f"{stream}: the broker does not tell where it ends ({error})") from error
 
     async def messages(self, stream: str, subject: str) -> int:
         """Messages of a subject (wildcards allowed) that a stream holds."""

@@ -111,11 +111,11 @@ class Feedback:
         late. The end counts as read, or messages of other subjects could never leave the log.
         """
         try:
-            now, end = await self._bus.log.now(stream), await self._bus.log.last_seq(stream) + 1
+            end = await self._bus.log.end(stream)
             unread = await self._bus.log.at_or_after(stream, subject, next_seq)
         except Retry:
             return 0.0, next_seq
-        return (now, end) if unread is None else (0.0, next_seq)
+        return (end.time, end.seq + 1) if unread is None else (0.0, next_seq)
 
     async def _message(self, message: Delivered) -> None:
         try:
