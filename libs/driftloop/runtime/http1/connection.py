@@ -10,13 +10,13 @@ from driftloop.runtime.http1.exchange import Exchange, address, fail, hand_on
 from driftloop.runtime.http1.heads import Head
 from driftloop.runtime.http1.intake import Intake
 from driftloop.runtime.http1.refusals import REASONS, REFUSED, Refused
-from driftloop.runtime.http1.turns import AT_ONCE
 
 if TYPE_CHECKING:
     from driftloop.runtime.http1.pool import Pool
 
 TURNS: Final = 64
 """Requests of one connection taken up before other connections have their turn."""
+
 INFLATE_HERE: Final = 4096
 """Bytes of the largest body inflated in the event loop; a larger one goes to a thread."""
 
@@ -61,19 +61,16 @@ class Connection(asyncio.Protocol):
             if head is not None and head.whole == len(data):
                 self._quiet = False
                 self.exchange = exchange = Exchange(self, head, perf_counter())
-                if len(data) > AT_ONCE:
-                    return self._pool.turns.take(exchange, data[end:])
                 try:
                     head.take(exchange, data[end:])
                 except Exception as error:
                     fail(exchange, error)
-                return None
+                return
         self._quiet = False
         if not self._closing:
             self._intake.data += data
             self._account()
             self._pump()
-        return None
 
     def eof_received(self) -> bool:
         """The client sends no more; it still gets the answers it waits for."""
@@ -239,7 +236,7 @@ class Connection(asyncio.Protocol):
         self._reading = False
         self.exchange = exchange = Exchange(self, head, perf_counter())
         if not (head.coding and body):
-            self._pool.turns.take(exchange, body)
+            hand_on(exchange, body)
         elif len(body) <= INFLATE_HERE:
             hand_on(exchange, inflate(head.coding, body, self._pool.limits.body_bytes))
         else:
@@ -258,7 +255,7 @@ class Connection(asyncio.Protocol):
             elif isinstance(error, Exception):
                 fail(exchange, error)
             else:
-                self._pool.turns.take(exchange, future.result())
+                hand_on(exchange, future.result())
 
         pool = self._pool
         limit, coding = pool.limits.body_bytes, exchange.head.coding
@@ -292,8 +289,9 @@ class Connection(asyncio.Protocol):
         if size != self._held:
             self._pool.held += size - self._held
             more, self._held = size > self._held, size
-            if more and self._pool.full and self.exchange is None:
-                self.refuse(self._pool.overfull())
+            if more and self._pool.held > self._pool.limits.held_bytes and self.exchange is None:
+                detail = f"server: holds {self._pool.limits.held_bytes} bytes of bodies; come later"
+                self.refuse(Refused(503, detail, b"retry-after: 1\r\n"))
 
     def _undrain(self) -> None:
         if self._drain is not None and not self._drain.done():

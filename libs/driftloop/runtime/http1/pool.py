@@ -8,7 +8,6 @@ from driftloop.runtime.http1.answers import Starts
 from driftloop.runtime.http1.heads import Heads
 from driftloop.runtime.http1.limits import Limits
 from driftloop.runtime.http1.refusals import CONNECTIONS, CONNECTIONS_REFUSED, Refused
-from driftloop.runtime.http1.turns import Turns
 
 if TYPE_CHECKING:
     from driftloop.runtime.http1.connection import Connection
@@ -25,23 +24,12 @@ class Pool:
         self.heads = heads
         self.starts = Starts()
         self.loop = asyncio.get_running_loop()
-        self.turns = Turns(self.loop)
         self.stopping = False
         self.held = 0
         """Bytes of unfinished bodies, of all connections."""
         self.open: set[Connection] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._empty: asyncio.Future[None] | None = None
-
-    @property
-    def full(self) -> bool:
-        """Whether no more bytes of bodies are taken, unfinished ones and those that wait."""
-        return self.held + self.turns.held > self.limits.held_bytes
-
-    def overfull(self) -> Refused:
-        """What a client is told whose body is one too many."""
-        detail = f"server: holds {self.limits.held_bytes} bytes of bodies; come later"
-        return Refused(503, detail, b"retry-after: 1\r\n")
 
     def add(self, connection: "Connection") -> None:
         """Let a connection in, or turn it away when too many are open."""
