@@ -24,6 +24,7 @@ from driftloop.runtime import consumers, logs, metrics, traces, workers
 from driftloop.runtime.access import Access
 from driftloop.runtime.http import HttpServer, Problem, operations
 from driftloop.runtime.http1 import Http1Server, tls_context
+from driftloop.runtime.niceness import be_nice, let_session_be_nice
 from driftloop.runtime.ports import require_unshared
 from driftloop.runtime.service import Hot, S, Service, Wired, first_end
 from driftloop.runtime.settings import Shared, load
@@ -69,6 +70,7 @@ def main(service: Service[S]) -> None:
         raise SystemExit(2) from error
     if joined:
         die_with_parent()
+    be_nice(settings.nice)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         raise SystemExit(runner.run(_run(service, settings, joined)))
 
@@ -157,7 +159,8 @@ async def _serve(its: _Running, stop: asyncio.Event, *, samples: bool) -> BaseEx
     """Listen until `stop`, or until something fails, which is returned."""
     watching: list[asyncio.Task[None]] = []
     if samples:
-        watching = [asyncio.create_task(t) for t in (_sample(its), consumers.watch(its.bus))]
+        nice = let_session_be_nice(its.settings.nice)
+        watching = [asyncio.create_task(t) for t in (_sample(its), consumers.watch(its.bus), nice)]
     try:
         await its.http.start()
         await its.bus.start()

@@ -35,6 +35,8 @@ PORTS: Final[dict[str, int]] = {
     "registry": BASE_PORT + 7,
     "telemetry": BASE_PORT + 8,
 }
+NICE: Final[dict[str, int]] = dict.fromkeys(("feedback", "drift", "trainer", "telemetry"), 10)
+"""Of services for whose answer no caller waits: what they read stays in the log until they do."""
 
 
 class Shared(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +68,9 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     tokens: Literal["auto", "required", "off"] = "auto"
     """Whether callers over HTTP and gRPC need a token: required, off, or auto, which is off where
     `host` is a loopback address and required everywhere else."""
+    nice: Annotated[int, Meta(ge=-1, le=19)] = -1
+    """How far the service gives way to others on its machine, 0 (not) to 19 (sched(7)); -1 is 10
+    for feedback, drift, trainer and telemetry, and 0 for the rest, on whom callers wait."""
     model_mb: Annotated[int, Meta(ge=1)] = 256
     """Megabytes of a model's file, at most; a larger one is refused."""
     model_tensor_mb: Annotated[int, Meta(ge=1)] = 256
@@ -137,7 +142,11 @@ def load(kind: type[S], service: str, environment: Mapping[str, str] | None = No
         settings = msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidInput(f"settings of {service}: {error}; found: {values}") from error
-    return settings if settings.port else msgspec.structs.replace(settings, port=PORTS[service])
+    return msgspec.structs.replace(
+        settings,
+        port=settings.port or PORTS[service],
+        nice=NICE.get(service, 0) if settings.nice < 0 else settings.nice,
+    )
 
 
 def variables(kind: type[Shared], service: str) -> list[str]:

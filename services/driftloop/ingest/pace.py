@@ -8,14 +8,14 @@ steps both ways, at balance when one live batch in `PATIENCE` is slow.
 
 from typing import Final
 
-SLOW: Final = 4.0
+SLOW: Final = 3.0
 """A live batch is slow if it takes so many times as long as without a flood."""
 FIRST_SECONDS: Final = 0.001
 """What a live batch is taken to need before one was measured."""
 LEARN: Final = 0.05
-STEP_SECONDS: Final = 0.01
-MOST_SECONDS: Final = 0.25
-PATIENCE: Final = 10.0
+STEP_SECONDS: Final = 0.05
+MOST_SECONDS: Final = 1.0
+PATIENCE: Final = 50.0
 """One slow batch weighs as much as so many prompt ones."""
 ALONE_SECONDS: Final = 1.0
 """Without a live batch, or a flood, for so long there is nobody to wait for, or to wait."""

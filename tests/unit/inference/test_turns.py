@@ -19,18 +19,19 @@ def spent(idle: float, nice: float, seconds: float) -> Times:
     """Of a core that was idle, and in use by niced processes, for these shares of the time."""
     return Times(
         round(1_000 * idle * seconds),
-        round(1_000 * (idle + nice) * seconds),
+        round(1_000 * nice * seconds),
         round(1_000 * seconds),
     )
 
 
-def seen(*shares: tuple[float, float], seconds: float) -> Spare:
-    """Cores with these shares, looked at for so long."""
+def seen(*shares: tuple[float, float], seconds: float, own: float = 0.0) -> Spare:
+    """Cores with these shares, looked at for so long; shadows took `own` of the time."""
     spare = Spare()
     for at in range(math.ceil(seconds / WINDOW) + 1):
         now = at * WINDOW
         assert spare.due(now)
-        spare.add(now, {core: spent(*its, now) for core, its in enumerate(shares)})
+        times = {core: spent(*its, now) for core, its in enumerate(shares)}
+        spare.add(now, times, own * WINDOW)
         assert not spare.due(now + WINDOW / 2)
     return spare
 
@@ -43,28 +44,34 @@ def test_there_is_a_core_once_it_has_had_time_to_spare_for_a_while() -> None:
 
 
 def test_a_core_that_shadows_use_is_to_spare_but_not_idle() -> None:
-    spare = seen((0.3, 0.0), (0.0, 1.0), seconds=QUIET)
+    spare = seen((0.3, 0.0), (0.0, 1.0), seconds=QUIET, own=1.0)
     assert spare.core(QUIET) == 1
     assert spare.idle_core() == 0
-    assert seen((0.1, 0.0), (0.0, 1.0), seconds=QUIET).idle_core() is None
+    assert seen((0.1, 0.0), (0.0, 1.0), seconds=QUIET, own=1.0).idle_core() is None
     assert Spare().idle_core() is None
+
+
+def test_what_services_take_that_give_way_is_not_to_spare() -> None:
+    assert seen((0.0, 1.0), seconds=QUIET).core(QUIET) is None
+    assert seen((0.1, 0.9), seconds=QUIET, own=ENOUGH - 0.15).core(QUIET) is None
+    assert seen((0.1, 0.9), seconds=QUIET, own=ENOUGH).core(QUIET) == 0
 
 
 def test_one_busy_window_begins_the_wait_anew() -> None:
     spare = seen((0.5, 0.0), seconds=QUIET)
     before = spent(0.5, 0.0, QUIET)
-    busy = Times(before.idle, before.spare, before.all + round(1_000 * WINDOW))
-    spare.add(QUIET + WINDOW, {0: busy})
+    busy = Times(before.idle, before.nice, before.all + round(1_000 * WINDOW))
+    spare.add(QUIET + WINDOW, {0: busy}, 0.0)
     assert spare.core(QUIET + WINDOW) is None
     idle = round(1_000 * QUIET)
-    spare.add(2 * QUIET + WINDOW, {0: Times(busy.idle + idle, busy.spare + idle, busy.all + idle)})
+    spare.add(2 * QUIET + WINDOW, {0: Times(busy.idle + idle, busy.nice, busy.all + idle)}, 0.0)
     assert spare.core(2 * QUIET + WINDOW) == 0
 
 
 def test_what_was_seen_long_ago_says_nothing() -> None:
     spare = seen((0.5, 0.0), seconds=QUIET)
     later = QUIET + OLD + 1
-    spare.add(later, {0: spent(0.5, 0.0, later)})
+    spare.add(later, {0: spent(0.5, 0.0, later)}, 0.0)
     assert spare.core(later) is None
     assert spare.idle_core() is None
 

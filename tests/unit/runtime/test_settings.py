@@ -3,11 +3,12 @@ import pytest
 
 from driftloop.contracts.errors import InvalidInput
 from driftloop.inference.settings import InferenceSettings
-from driftloop.runtime.settings import PORTS, SERVICES, Shared, load, variables
+from driftloop.runtime.settings import NICE, PORTS, SERVICES, Shared, load, variables
 
 
 def test_without_variables_the_defaults_hold() -> None:
-    assert load(InferenceSettings, "inference", {}) == InferenceSettings(port=PORTS["inference"])
+    expected = InferenceSettings(port=PORTS["inference"], nice=0)
+    assert load(InferenceSettings, "inference", {}) == expected
 
 
 def test_a_variable_of_the_service_wins_over_a_shared_one() -> None:
@@ -48,6 +49,20 @@ def test_a_value_of_the_wrong_type_or_size_is_an_error(name: str, value: str) ->
 def test_every_service_has_a_port_of_its_own() -> None:
     assert set(PORTS) == set(SERVICES)
     assert len(set(PORTS.values())) == len(SERVICES)
+
+
+def test_services_on_which_no_caller_waits_give_way() -> None:
+    nice = {service: load(Shared, service, {}).nice for service in SERVICES}
+    assert {service for service, level in nice.items() if level} == set(NICE)
+    assert load(Shared, "drift", {"DRIFTLOOP_NICE": "3"}).nice == 3
+    assert load(Shared, "drift", {"DRIFTLOOP_NICE": "3", "DRIFTLOOP_DRIFT_NICE": "0"}).nice == 0
+    assert load(Shared, "ingest", {"DRIFTLOOP_NICE": "3"}).nice == 3
+
+
+@pytest.mark.parametrize("level", ["-2", "20", "low"])
+def test_how_nice_a_service_is_has_bounds(level: str) -> None:
+    with pytest.raises(InvalidInput, match=r"settings of drift: Expected .*nice"):
+        load(Shared, "drift", {"DRIFTLOOP_NICE": level})
 
 
 def test_every_variable_of_a_service_is_read() -> None:

@@ -37,18 +37,21 @@ Wants = Literal["nothing", "more", "anything"]
 
 
 class Times(NamedTuple):
-    """Of a core since the start of the machine, in one unit: idle, spare, and all.
-
-    Spare is the time of nobody, and that of processes with a nice value, such as shadows.
+    """Of a core since the start of the machine, in one unit: idle, of processes with a nice value,
+    and all.
     """
 
     idle: int
-    spare: int
+    nice: int
     all: int
 
 
 class Spare:
-    """What shares of each core have been idle and to spare, and since when that has been enough."""
+    """What shares of each core have been idle and to spare, and since when that has been enough.
+
+    Spare is the time of nobody, and what shadows themselves took of the time of processes with a
+    nice value. The rest of that is of services that give way, but not to shadows.
+    """
 
     def __init__(self) -> None:
         self._shares: dict[int, tuple[float, float]] = {}
@@ -59,15 +62,19 @@ class Spare:
         """Whether a window has passed since the last times."""
         return self._last is None or now - self._last[0] >= WINDOW
 
-    def add(self, now: float, times: Mapping[int, Times]) -> None:
-        """The times at `now` (seconds), a window or more after the last ones."""
+    def add(self, now: float, times: Mapping[int, Times], own: float) -> None:
+        """The times at `now` (seconds), a window or more after the last ones; `own` is how long
+        shadows have run since.
+        """
         if self._last is None or now - self._last[0] > OLD:
             self._shares, self._since, self._last = {}, None, (now, times)
             return
         then, before = self._last
         self._last = now, times
         self._shares = {
-            core: _shares(before[core], its) for core, its in times.items() if core in before
+            core: _shares(before[core], its, own / (now - then))
+            for core, its in times.items()
+            if core in before
         }
         if max((spare for _, spare in self._shares.values()), default=0.0) < ENOUGH:
             self._since = None
@@ -93,6 +100,8 @@ class Turn:
         self.pid = pid
         self.core: int | None = None
         """None while it is not."""
+        self.got = 0.0
+        """Seconds it ran between the last two looks."""
         self._last: tuple[float, float, float] | None = None
         self._starving = 0
 
@@ -116,6 +125,7 @@ class Turn:
         then, ran_then, waited_then = self._last
         self._last = now, ran, waited
         got, stood = ran - ran_then, waited - waited_then
+        self.got = got
         if not got and not stood and ready:
             stood = now - then
         long = stood > ENOUGH * (now - then)
@@ -134,6 +144,7 @@ class Turns:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._spare = Spare()
+        self._own = 0.0
         self._not_before = 0.0
         self._impossible = False
 
@@ -155,10 +166,12 @@ class Turns:
                 return False
 
     def _look(self, one: Turn, now: float) -> bool:
-        if self._spare.due(now):
-            self._spare.add(now, cores())
         ready = psutil.Process(one.pid).status() == psutil.STATUS_RUNNING
         wants = one.wants(now, *waits(one.pid), ready=ready)
+        self._own += one.got
+        if self._spare.due(now):
+            self._spare.add(now, cores(), self._own)
+            self._own = 0.0
         if one.core is None:
             core = self._spare.core(now)
             if core is not None and now >= self._not_before:
@@ -190,7 +203,7 @@ def cores() -> dict[int, Times]:
         if name[:3] == "cpu" and name[3:].isdigit() and int(name[3:]) in may:
             # user nice system idle iowait irq softirq steal; what follows is within the first two
             its = [int(number) for number in numbers[:8]]
-            made[int(name[3:])] = Times(its[3] + its[4], its[1] + its[3] + its[4], sum(its))
+            made[int(name[3:])] = Times(its[3] + its[4], its[1], sum(its))
     return made
 
 
@@ -212,7 +225,8 @@ def _threads(pid: int) -> Iterator[int]:
         raise psutil.NoSuchProcess(pid) from error
 
 
-def _shares(before: Times, after: Times) -> tuple[float, float]:
-    """Of idle and spare time."""
+def _shares(before: Times, after: Times, own: float) -> tuple[float, float]:
+    """Of idle and spare time; shadows took `own` of all time, on whatever core."""
     whole = max(1, after.all - before.all)
-    return (after.idle - before.idle) / whole, (after.spare - before.spare) / whole
+    idle, nice = (after.idle - before.idle) / whole, (after.nice - before.nice) / whole
+    return idle, idle + min(nice, own)

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from driftloop.local.bench.chain.run import ChainPoint, ChainResult
+from driftloop.local.bench.chain.run import POISONED, SPIKE, ChainPoint, ChainResult
 from driftloop.local.bench.stages.run import StageResult
 
 TOP: Final = """\
@@ -89,8 +89,8 @@ def chain_cells(chain: ChainResult) -> list[list[str]]:
     points = {"highest rate": chain.highest}
     points |= {f"{share} of it": point for share, point in chain.latency.items()}
     if chain.poisoned is not None:
-        points["90% of it, with bad input"] = chain.poisoned
-    points["10 times it offered, taken"] = chain.spike
+        points[f"{POISONED:.0%} of it, with bad input"] = chain.poisoned
+    points[f"{SPIKE:g} times it offered, taken"] = chain.spike
     return [
         [
             name,

@@ -120,6 +120,7 @@ async def _flood(fleet: Fleet, kind: Kind) -> AsyncIterator[list[int]]:
         "driftloop.local.bench.many.flood",
         *map(str, arguments),
         stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
     )
     taken = [0]
     assert process.stdout is not None

@@ -20,9 +20,11 @@ from driftloop.contracts.errors import Retry
 from driftloop.contracts.headers import ARROW
 from driftloop.local.bench import bodies
 from driftloop.local.bench.many.models import Known, known
+from driftloop.runtime.niceness import be_nice, let_session_be_nice
 
 TOLD_SECONDS = 0.5
 BUSY_SECONDS = 0.02
+NICE = 10
 
 
 class Flood:
@@ -72,7 +74,9 @@ class Flood:
 
 
 async def main(kind: str, address: str, number: int, rows: int, in_flight: int) -> None:
-    """Flood until the process is ended."""
+    """Flood until the process is ended; it stands for another machine, so it gives way on ours."""
+    be_nice(NICE)
+    session = asyncio.create_task(let_session_be_nice(NICE))
     its = Flood(known(number + 1)[-1], rows)
     async with contextlib.AsyncExitStack() as stack:
         if kind == "rows":
@@ -83,7 +87,7 @@ async def main(kind: str, address: str, number: int, rows: int, in_flight: int) 
             client = httpx.AsyncClient(base_url=address, timeout=30.0)
             await stack.enter_async_context(client)
             senders = [its.http(client) for _ in range(in_flight)]
-        await asyncio.gather(its.tell(), *senders)
+        await asyncio.gather(its.tell(), session, *senders)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,10 @@ from driftloop.runtime.settings import PREFIX, SERVICES
 PARTS: Final = ("idle", "cold", "rows", "http", "fair")
 COLD: Final = 50
 """Models asked for the first time."""
+WARM_SECONDS: Final = 3.0
+"""Before the first pair: each of the others has been asked some times."""
 SETTLE_SECONDS: Final = 3.0
-"""Between the last start and the first measurement of idle processes."""
+"""Between the last start or a flood, and what is measured next."""
 
 Tell = Callable[[str], None]
 
@@ -176,10 +178,13 @@ class _Run:
         kinds: tuple[Kind, ...] = ("http", "rows")
         made = []
         for kind in kinds:
+            self._tell(f"{kind} trickle, to warm up")
+            await trickle(its, kind, models, WARM_SECONDS, flooded=False)
             for repeat in range(self._options.repeats):
                 for flooded in (False, True):
                     beside = "beside a flood" if flooded else "alone"
                     self._tell(f"{kind} trickle {beside}, pair {repeat + 1}")
+                    await asyncio.sleep(SETTLE_SECONDS)
                     made.append(
                         await trickle(its, kind, models, self._options.seconds, flooded=flooded)
                     )
