@@ -15,12 +15,16 @@ for level in map(int, sys.argv[1:]):
     be_nice(level)
     asyncio.run(let_session_be_nice(level))
 session = Path("/proc/self/autogroup")
-print(os.nice(0), session.read_text().split()[-1] if session.exists() else "")
+print(os.nice(0), *(session.read_text().split()[-1:] if session.exists() else []))
 """
 
 
 def after(*levels: int, session: bool) -> list[str]:
-    """How nice a process is, and its session, after it was to be as nice as each of these."""
+    """How nice a process is, and its session, after it was to be as nice as each of these.
+
+    The second is left out where the kernel has no autogroups, or names none for the process: what
+    never began a session, as in a container whose first process did not, is in none.
+    """
     command = [sys.executable, "-c", AFTER, *map(str, levels)]
     made = subprocess.run(
         command, check=True, capture_output=True, text=True, start_new_session=session, timeout=60
@@ -35,12 +39,12 @@ def test_a_process_gives_way_and_never_less_than_before() -> None:
     assert after(0, session=False)[0] == str(mine)
 
 
-@pytest.mark.skipif(not niceness.SESSION.exists(), reason="this kernel has no autogroups")
 def test_the_session_gives_way_if_the_process_began_it() -> None:
-    mine = niceness.SESSION.read_text().split()[-1]
+    if len(after(0, session=True)) < 2:
+        pytest.skip("a session here has no autogroup")
+    mine = after(0, session=False)[1:]
     assert after(7, session=True)[1] == "7"
-    assert after(7, session=False)[1] == mine
-    assert niceness.SESSION.read_text().split()[-1] == mine
+    assert after(7, session=False)[1:] == mine
 
 
 async def test_where_there_are_no_autogroups_nothing_is_done(
