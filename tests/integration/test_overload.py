@@ -12,6 +12,8 @@ import pytest
 
 from driftloop.artifacts.store import Artifacts
 from driftloop.bus.bus import Bus
+from driftloop.inference.core import intake
+from driftloop.inference.core.queue import Queue, Read
 from driftloop.local.bench.bodies import NAMES
 from driftloop.local.bench.stress import faulty
 from driftloop.local.nats import NatsServer
@@ -147,6 +149,39 @@ async def test_a_request_with_more_rows_than_may_ever_wait_is_no_overload(
     assert answer.status_code == 400
     assert answer.json()["error"] == "rows: 65 in one request; accepted: at most 64"
     check_right(await infer(service.http, *[1.0] * QUEUE_ROWS), *[1.0] * QUEUE_ROWS)
+
+
+async def test_large_bodies_that_take_turns_are_answered_rightly_and_bad_ones_refused_alone(
+    registered: Bus, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "SECONDS", 0.0)  # all wait for a turn of their own
+    put_off: list[int] = []
+    put = Queue.put_off
+
+    def noted(queue: Queue, size: int, read: Read) -> None:
+        put_off.append(size)
+        put(queue, size, read)
+
+    monkeypatch.setattr(Queue, "put_off", noted)
+    async with running(nats_server.url, queue_ms=60_000.0, model_operators="Loop") as service:
+        check_right(await infer(service.http, 1.0), 1.0)
+        asked = [[0.01 * at] * 400 for at in range(12)]
+        good = [infer(service.http, *firsts) for firsts in asked]
+        rows = [{**dict.fromkeys(NAMES, 0.0), NAMES[0]: 0.5} for _ in range(400)]
+        plain = service.http.post(f"/v1/models/{MODEL}/predict", json={"rows": rows})
+        broken = body(*[1.0] * 400)
+        broken["inputs"][0]["data"][7] = "seven"
+        bad = service.http.post(INFER, json=broken)
+        last = {**rows[0], NAMES[1]: "seven"}
+        worse = service.http.post(f"/v1/models/{MODEL}/predict", json={"rows": [*rows, last]})
+        *answers, of_rows, of_bad, of_worse = await asyncio.gather(*good, plain, bad, worse)
+        for firsts, answer in zip(asked, answers, strict=True):
+            check_right(answer, *firsts)
+        assert of_rows.status_code == 200, of_rows.text
+        assert len(of_rows.json()["predictions"]) == 400
+        assert (of_bad.status_code, "seven" in of_bad.text) == (400, True)
+        assert (of_worse.status_code, "seven" in of_worse.text) == (422, True)
+        assert put_off, "none has waited for its turn"
 
 
 async def test_a_deadline_that_passes_in_the_queue_is_a_504_and_costs_no_run(

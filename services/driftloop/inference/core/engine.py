@@ -9,6 +9,7 @@ from driftloop.contracts.batches import Matrix
 from driftloop.inference.core.awake import Awake
 from driftloop.inference.core.cache import AnswerCache
 from driftloop.inference.core.call import Answered, Call, CallBack, Served, into
+from driftloop.inference.core.intake import Intake
 from driftloop.inference.core.lane import Lane
 from driftloop.inference.core.queue import Bounds
 from driftloop.inference.core.serving import Serving, new_ids
@@ -34,6 +35,7 @@ class Engine:
         self._cache_bytes = cache_bytes
         self.serving = serving
         self.ids = new_ids()
+        self.intake = Intake()
         self._bounds = bounds
         self._log = log
         self._lanes: dict[tuple[str, int], Lane] = {}

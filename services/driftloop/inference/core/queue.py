@@ -7,6 +7,7 @@ RFC 8289, for servers: Maurer, "Fail at Scale", ACM Queue 13(8), 2015).
 
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from driftloop.contracts.errors import InvalidInput, Overloaded
@@ -25,7 +26,13 @@ SAMPLE: Final = 1_024
 """Rows by which the cost of a row is judged."""
 MOST_SLOWER: Final = 100.0
 WEIGHT: Final = 0.25
-"""Of the last run in the average of how much slower than measured runs are."""
+"""Of the last run in the average of how much slower than measured runs are; of the last body in
+that of the pace of reading."""
+ROWS_PER_BYTE: Final = 1 / 64
+"""Until a body was read."""
+
+Read = Callable[[], None]
+"""Reads a body and submits its call, or refuses it; it does not raise."""
 
 
 class Bounds(NamedTuple):
@@ -36,8 +43,16 @@ class Bounds(NamedTuple):
     queue_seconds: float
 
 
+class Unread(NamedTuple):
+    """A body that waits: its bytes, the rows it is likely to hold, and how it is read."""
+
+    size: int
+    rows: int
+    read: Read
+
+
 class Queue:
-    """Calls in the order they came."""
+    """Calls in the order they came, and behind them bodies that are not read yet."""
 
     def __init__(self, name: str, bounds: Bounds) -> None:
         self._name = name
@@ -46,7 +61,15 @@ class Queue:
         """Up to so many rows it is never full."""
         self._calls: deque[Call] = deque()
         self.rows = 0
-        """Rows that wait."""
+        """Rows that wait, those that are likely to be in unread bodies too."""
+        self.unread: deque[Unread] = deque()
+        self._unread_rows = self._unread_bytes = 0
+        self._let_in = False
+        """The call that comes now has waited as an unread body."""
+        self._last = 0
+        """Rows of the last call."""
+        self._rows_per_byte = ROWS_PER_BYTE
+        self._seconds_per_byte = 0.0
         self._cost: Cost | None = None
         self._slower = 1.0
         """How many times as long as measured at warm-up the last runs took."""
@@ -57,6 +80,7 @@ class Queue:
         """Rows of the run that goes on in a thread."""
 
     def __bool__(self) -> bool:
+        """Whether there is a call to be run."""
         return bool(self._calls)
 
     def add(self, call: Call) -> None:
@@ -65,12 +89,47 @@ class Queue:
         if rows > self.few and self._too_many(rows):
             self._refuse(call.rows)
         self.rows = rows
+        self._last = call.rows
         self._calls.append(call)
+
+    def put_off(self, size: int, read: Read) -> None:
+        """Let a body of so many bytes wait unread; raises `Overloaded` as `add` does."""
+        likely = int(size * self._rows_per_byte) + 1
+        rows = self.rows + likely
+        if rows > self.few and self._too_many(rows):
+            raise self.overloaded()
+        self.rows = rows
+        self._unread_rows += likely
+        self._unread_bytes += size
+        self.unread.append(Unread(size, likely, read))
+
+    def read_next(self) -> None:
+        """Read the first of the bodies that wait."""
+        size, likely, read = self.unread.popleft()
+        self.rows -= likely
+        self._unread_rows -= likely
+        self._unread_bytes -= size
+        self._let_in = True
+        try:
+            self.read(size, read)
+        finally:
+            self._let_in = False
+
+    def read(self, size: int, read: Read) -> None:
+        """Read a body, and learn from it what others are likely to hold and to take."""
+        self._last, began = 0, time.perf_counter()
+        read()
+        if self._last:
+            pace = (time.perf_counter() - began) / size
+            self._seconds_per_byte += WEIGHT * (pace - self._seconds_per_byte)
+            self._rows_per_byte = self._last / size
 
     @property
     def full(self) -> bool:
         """Whether there is no room for some rows more: then a request is not even read."""
-        return self.rows > self.few and self._too_many(self.rows + FEW)
+        if self._let_in or self.rows <= self.few:
+            return False
+        return self._too_many(self.rows + FEW)
 
     def overloaded(self) -> Overloaded:
         """The error for a caller who comes when the queue is full."""
@@ -87,10 +146,10 @@ class Queue:
 
     def take(self) -> tuple[list[Call], list[Call]]:
         """The calls of the next run, and those whose deadline has passed."""
-        if self.rows <= self._run_rows:
+        if self.rows - self._unread_rows <= self._run_rows:
             calls = list(self._calls)
             self._calls.clear()
-            self.rows = 0
+            self.rows = self._unread_rows
         else:
             calls = self._some()
         if not [call for call in calls if call.deadline]:
@@ -130,14 +189,15 @@ class Queue:
         return now - self._refused < FLOOD_SECONDS < now - self._flooded
 
     def _wait(self, rows: int) -> float:
-        """Seconds until so many rows would have been run, behind those that run now."""
+        """Seconds until so many rows would have been read and run, behind those that run now."""
+        reading = self._unread_bytes * self._seconds_per_byte
         if self._cost is None:
-            return 0.0
-        return self._cost.micros(rows + self.running) * self._slower * 1e-6
+            return reading
+        return reading + self._cost.micros(rows + self.running) * self._slower * 1e-6
 
     def _refuse(self, rows: int) -> None:
         most = self._bounds.queue_rows
         if rows > most:
             raise InvalidInput(f"rows: {rows} in one request; accepted: at most {most}")
-        if self._calls:
+        if self._calls and not self._let_in:
             raise self.overloaded()

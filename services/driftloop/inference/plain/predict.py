@@ -1,13 +1,16 @@
 """`POST /v1/models/{model}/predict`: the hot route of our own formats."""
 
+from functools import partial
 from typing import Final
 
 import msgspec
 
 from driftloop.contracts.errors import DriftloopError, InvalidInput
+from driftloop.contracts.headers import ARROW
 from driftloop.contracts.names import check_model_name
 from driftloop.inference.core.call import Served, one
 from driftloop.inference.core.engine import Engine
+from driftloop.inference.core.intake import LARGE
 from driftloop.inference.core.lane import Lane
 from driftloop.inference.core.meters import METERS
 from driftloop.inference.explain import Explainer
@@ -64,9 +67,27 @@ class Predict:
                 self._engine.soon(self._later(exchange, kind, body, asked, right))
             elif here[0].full():
                 raise here[0].overloaded()
+            elif kind == ARROW or len(body) < LARGE:
+                self._take(*here, exchange, kind, body, asked, right)
+            else:
+                read = partial(self._large, exchange, kind, body, asked, right)
+                self._engine.intake.take(here[0].queue, len(body), read)
+        except DriftloopError as error:
+            fail(exchange, error)
+
+    def _large(
+        self, exchange: Exchange, kind: str, body: bytes, asked: Options, right: Right | None
+    ) -> None:
+        """The same when a large body has its turn: who answers may have changed."""
+        if exchange.closed:
+            return
+        try:
+            here = self._engine.here(self._model, asked.version)
+            if here is None:
+                self._engine.soon(self._later(exchange, kind, body, asked, right))
             else:
                 self._take(*here, exchange, kind, body, asked, right)
-        except DriftloopError as error:
+        except Exception as error:
             fail(exchange, error)
 
     def _take(

@@ -1,10 +1,13 @@
 """`infer` over HTTP: the hot route, from body bytes to body bytes, without a task or a future."""
 
+from functools import partial
 from typing import Final
 
 from driftloop.contracts.errors import DriftloopError, InvalidInput, Overloaded
 from driftloop.contracts.names import check_model_name
+from driftloop.inference.core.call import Served
 from driftloop.inference.core.engine import Engine
+from driftloop.inference.core.intake import LARGE
 from driftloop.inference.core.lane import Lane
 from driftloop.inference.core.meters import METERS
 from driftloop.inference.v2.calls import JSON, OCTETS, BinaryCall, JsonCall, fail, told
@@ -58,23 +61,46 @@ class Infer:
             if lane.queue.rows > lane.queue.few and lane.full():
                 self._refuse(exchange, lane)
                 return
-            plan = served.plan
-            if self._binary:
-                found = usual_binary(plan, body, json_length(exchange, body))
+            if self._binary or len(body) < LARGE:
+                self._take(lane, served, exchange, body, right)
             else:
-                found = usual(plan, body)
-            if found is None:
-                self._any(exchange, body, right)
-                return
-            values, rows, id = found
-            if right is not None:
-                right.take(rows)
-            deadline = deadline_from(exchange) if self._timed else 0.0
-            call = self._made(plan, values, rows, id or next(self._ids), exchange.began, deadline)
-            call.exchange = exchange
-            lane.submit(call)
+                read = partial(self._large, exchange, body, right)
+                self._engine.intake.take(lane.queue, len(body), read)
         except DriftloopError as error:
             fail(exchange, error)
+
+    def _large(self, exchange: Exchange, body: bytes, right: Right | None) -> None:
+        """The same when a large body has its turn: who answers may have changed."""
+        if exchange.closed:
+            return
+        try:
+            lane = self._lane or self._find()
+            served = lane.who() if lane is not None else None
+            if lane is None or served is None:
+                self._any(exchange, body, right)
+            else:
+                self._take(lane, served, exchange, body, right)
+        except Exception as error:
+            fail(exchange, error)
+
+    def _take(
+        self, lane: Lane, served: Served, exchange: Exchange, body: bytes, right: Right | None
+    ) -> None:
+        plan = served.plan
+        if self._binary:
+            found = usual_binary(plan, body, json_length(exchange, body))
+        else:
+            found = usual(plan, body)
+        if found is None:
+            self._any(exchange, body, right)
+            return
+        values, rows, id = found
+        if right is not None:
+            right.take(rows)
+        deadline = deadline_from(exchange) if self._timed else 0.0
+        call = self._made(plan, values, rows, id or next(self._ids), exchange.began, deadline)
+        call.exchange = exchange
+        lane.submit(call)
 
     def _refuse(self, exchange: Exchange, lane: Lane) -> None:
         """Say that the queue is full; under a flood in the words of the last time."""
