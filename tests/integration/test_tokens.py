@@ -675,8 +675,10 @@ async def test_no_secret_is_in_a_log_the_bucket_or_a_list(system: System) -> Non
     listed = msgspec.msgpack.decode(told, type=TokenList).tokens
     assert {token.name for token in listed} >= {"all", "gone", "by-hand"}
     assert {token.sha256 for token in listed} == {""}
-    files = [path for path in (system.folder / "nats").rglob("*") if path.is_file()]
-    stored = b"".join(path.read_bytes() for path in files) + kept + told
+    stored = kept + told
+    for path in (system.folder / "nats").rglob("*"):
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError):  # NATS renames files
+            stored += path.read_bytes()
     text = system.logs()
     for secret in secrets:
         assert secret not in text

@@ -34,7 +34,7 @@ Rule = Literal["superiority", "non_inferiority"]
 
 
 class DataAccumulated(Event, frozen=True, kw_only=True, tag="data.accumulated"):
-    """OUTCOMES passed another multiple of the spec's `triggers.new_data_rows`."""
+    """OUTCOMES passed the spec's `training.min_rows`, or a multiple of `triggers.new_data_rows`."""
 
     kind: ClassVar[str] = "data.accumulated"
     owner: ClassVar[str] = "feedback"

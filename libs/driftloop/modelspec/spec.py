@@ -147,7 +147,8 @@ class Triggers(Table, frozen=True, kw_only=True):
     cooldown: str = "1d"
     """Time between runs on the clock of the data."""
     new_data_rows: int = 10_000
-    """Labelled rows after which `new_data` starts a run; the first is the first model's."""
+    """Each so many labelled rows `new_data` starts a run; without a champion, any mark does from
+    `training.min_rows` on."""
     every: str = "7d"
     """The schedule, on the wall clock."""
 

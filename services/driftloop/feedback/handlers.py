@@ -207,8 +207,7 @@ class Feedback:
         before, joined.total = joined.total, total
         joined.data_time = max(joined.data_time, _newest(outcomes))
         JOINED.labels(joined.model).inc(outcomes.num_rows)
-        mark = joined.spec.triggers.new_data_rows
-        if total // mark > before // mark:
+        if joined.mark(total) > joined.mark(before):
             await self._say_accumulated(joined, cause.origin())
 
     async def _say_accumulated(self, joined: ModelJoin, origin: Origin) -> None:

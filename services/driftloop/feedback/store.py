@@ -95,12 +95,22 @@ class ModelJoin:
     def _said_now(self) -> Said:
         return Said(self.last_seq, self.last_given_up)
 
+    def mark(self, total: int) -> int:
+        """The newest mark that so many outcomes have passed; 0 is none.
+
+        Marks are `training.min_rows`, from which on there may be a first model, and the multiples
+        of `triggers.new_data_rows`.
+        """
+        every, first = self.spec.triggers.new_data_rows, self.spec.training.min_rows
+        return max(total // every * every, first if total >= first else 0)
+
     def accumulated(self) -> DataAccumulated:
-        """The newest mark of `triggers.new_data_rows` that the outcomes have passed."""
-        mark = self.spec.triggers.new_data_rows
-        rows = self.total // mark * mark
+        """The newest mark that the outcomes have passed."""
         return DataAccumulated(
-            model=self.model, data_time=self.data_time, rows=rows, outcomes_seq=self.last_seq
+            model=self.model,
+            data_time=self.data_time,
+            rows=self.mark(self.total),
+            outcomes_seq=self.last_seq,
         )
 
     def stats(self, read_to: dict[str, int]) -> JoinStats:

@@ -126,6 +126,16 @@ async def test_what_has_no_room_to_wait_is_refused_unread(clock: Clock) -> None:
     assert not model.errors
 
 
+async def test_a_body_that_looks_too_large_waits_where_nothing_else_does(clock: Clock) -> None:
+    intake = Intake()
+    flood, other = Model("a", intake, clock), Model("b", intake, clock, queue_rows=100)
+    flood.send()
+    flood.send()
+    other.send(rows=60)  # by its bytes it may hold more than the queue
+    await turn()
+    assert other.read == ["b1"]
+
+
 async def test_what_was_let_in_is_not_refused_for_what_came_behind_it(clock: Clock) -> None:
     model = Model("a", Intake(), clock, queue_rows=400)
     model.send()

@@ -96,7 +96,7 @@ class Queue:
         """Let a body of so many bytes wait unread; raises `Overloaded` as `add` does."""
         likely = int(size * self._rows_per_byte) + 1
         rows = self.rows + likely
-        if rows > self.few and self._too_many(rows):
+        if self.rows and rows > self.few and self._too_many(rows):
             raise self.overloaded()
         self.rows = rows
         self._unread_rows += likely

@@ -154,9 +154,8 @@ class Loop:
         self._workshop.add(seq, rows)
         before, join.total, join.last_seq = join.total, rows.stop, seq
         join.data_time = max(join.data_time, int(self._world.outcome_times[rows].max()))
-        mark = self._spec.triggers.new_data_rows
         gates, drift = list(self._gates.items()), self._drift
-        if join.total // mark > before // mark:
+        if join.mark(join.total) > join.mark(before):
             self._hear([join.accumulated()])
         if drift is not None:
             self._hear(drift.in_outcomes(self._number, rows))

@@ -86,9 +86,7 @@ def flights_spec(options: DemoOptions) -> Spec:
     """The spec in `flights.toml` beside this file, with the first model's rows as asked for."""
     spec = check.load(Path(__file__).with_name("flights.toml"))
     training = msgspec.structs.replace(spec.training, min_rows=options.bootstrap_rows)
-    marks = max(options.bootstrap_rows // 5, 1)
-    triggers = msgspec.structs.replace(spec.triggers, new_data_rows=marks)
-    return check.check(msgspec.structs.replace(spec, training=training, triggers=triggers))
+    return check.check(msgspec.structs.replace(spec, training=training))
 
 
 async def _main(options: DemoOptions, system: System) -> int:
