@@ -59,7 +59,8 @@ def picture(
 
 def _mark(axes: Any, marked: list[tuple[str, float, int]]) -> None:
     for kind, when, version in marked:
-        colour = "#2da44e" if kind == "promoted" else "#cf222e"
+        promoted = kind == "promoted"
+        colour = "#2da44e" if promoted else "#cf222e"
         axes.axvline(when, color=colour, linewidth=0.8, alpha=0.6)
         axes.annotate(
             f"v{version}",
@@ -68,7 +69,7 @@ def _mark(axes: Any, marked: list[tuple[str, float, int]]) -> None:
             rotation=90,
             fontsize=7,
             color=colour,
-            ha="right",
+            ha="right" if promoted else "left",  # a roll-back may be right behind
             va="top",
         )
     axes.plot([], [], color="#2da44e", linewidth=0.8, label="promotion")

@@ -30,7 +30,8 @@ def tables(scale: float, tell: Tell) -> Iterator[Table]:
     changes: Changes = {}
     if scale < 1:  # the first model comes as early in the part as it comes in the year
         first = max(500, round(spec.training.min_rows * scale))
-        changes = {"training.min_rows": first, "triggers.new_data_rows": first // 5}
+        every = max(200, round(spec.triggers.new_data_rows * scale))
+        changes = {"training.min_rows": first, "triggers.new_data_rows": every}
     year = table.first(given, rows)
     once, wide, speed = _play(spec, year, changes, "first time", tell, 0.0, PHASES)
     again, _, _ = _play(spec, year, changes, "second time", tell, 1 / 3)
@@ -107,7 +108,7 @@ def _quality(once: dict[str, Any]) -> Table:
         title="Answers of the loop and of simpler policies, on the same flights",
         columns=("policy", *(name.replace("_", " ") for name in METRICS)),
         rows=tuple(
-            (name.replace("_", " "), *(round(scores[metric], 5) for metric in METRICS))
+            (name.replace("_", " "), *(f"{scores[metric]:.4f}" for metric in METRICS))
             for name, scores in policies.items()
         ),
         note=(
