@@ -48,6 +48,8 @@ def small() -> Spec:
     changes: dict[str, Any] = {
         "training.parameters": {"max_iter": 20},
         "training.min_rows": 1_500,
+        "training.holdout": 0.1,
+        "training.holdout_rows": 2_000,
         "training.min_rows_since_change": 1_000,
         "drift.reference_rows": 500,
         "drift.alarms_per_million": 50.0,
