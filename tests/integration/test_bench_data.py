@@ -9,7 +9,8 @@ import pytest
 from driftloop.contracts.errors import InvalidInput
 from driftloop.local.bench.chain.run import ChainOptions, run_chain
 from driftloop.local.bench.page import Measured, page
-from driftloop.local.bench.stages.run import StageOptions, run_stages
+from driftloop.local.bench.stages.run import StageOptions, choose, narrowed, run_stages
+from driftloop.local.bench.stages.stage import Size
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "docs" / "explanation" / "performance.json"
@@ -27,7 +28,7 @@ def test_stages_and_chain_fill_the_page(tmp_path: Path) -> None:
             batches=6,
             rows=64,
             repeats=1,
-            only=("ours", "limit", "ours: 1 % bad rows"),
+            only=("ours", "limit"),
             folder=folder,
         ),
         silent,
@@ -67,6 +68,16 @@ def test_stages_and_chain_fill_the_page(tmp_path: Path) -> None:
 def test_an_unknown_stage_is_named() -> None:
     with pytest.raises(InvalidInput, match=r"stage: 'score'; accepted: all, scoring, "):
         run_stages(StageOptions(stages="score"), silent)
+
+
+def test_an_unknown_server_is_named() -> None:
+    with pytest.raises(InvalidInput, match=r"only: 'mine'; accepted: the beginning of ours; limit"):
+        run_stages(StageOptions(stages="scoring", only=("mine",)), silent)
+
+
+def test_a_stage_without_a_chosen_server_is_left_out() -> None:
+    chosen = choose("scoring,validation", Size(1, 1))
+    assert [stage.name for stage in narrowed(chosen, ("limit",))] == ["scoring"]
 
 
 def test_the_page_is_what_the_last_run_measured() -> None:

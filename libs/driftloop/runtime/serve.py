@@ -24,6 +24,7 @@ from driftloop.runtime import consumers, logs, metrics, traces, workers
 from driftloop.runtime.access import Access
 from driftloop.runtime.http import HttpServer, Problem, operations
 from driftloop.runtime.http1 import Http1Server, tls_context
+from driftloop.runtime.memory import keep_freed
 from driftloop.runtime.niceness import be_nice, let_session_be_nice
 from driftloop.runtime.ports import require_unshared
 from driftloop.runtime.service import Hot, S, Service, Wired, first_end
@@ -71,6 +72,7 @@ def main(service: Service[S]) -> None:
     if joined:
         die_with_parent()
     be_nice(settings.nice)
+    keep_freed()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         raise SystemExit(runner.run(_run(service, settings, joined)))
 

@@ -28,7 +28,8 @@ Batches = Annotated[int, typer.Option(min=1, help="Batches that wait in the log.
 Rows = Annotated[int, typer.Option(min=1, max=16_384, help="Rows of a batch.")]
 Repeats = Annotated[int, typer.Option(min=1, help="Runs of each server.")]
 Only = Annotated[
-    str, typer.Option("--only", metavar="NAME,...", help="No other servers than these.")
+    str,
+    typer.Option("--only", metavar="NAME,...", help="No servers but those whose names begin so."),
 ]
 Confirm = Annotated[
     float, typer.Option(min=1.0, help="Seconds for which the highest rate has to be kept up.")

@@ -63,7 +63,7 @@ class StageResult(msgspec.Struct, frozen=True, kw_only=True):
 
 def run_stages(options: StageOptions, tell: Tell) -> list[StageResult]:
     """Run them; raises `InvalidInput`, or `RuntimeError` where a server is not done in time."""
-    chosen = choose(options.stages, Size(options.batches, options.rows))
+    chosen = narrowed(choose(options.stages, Size(options.batches, options.rows)), options.only)
     models = {one.model for one in chosen if one.model}
     fit = {name: fitted(name, options.folder) for name in models}
     with tempfile.TemporaryDirectory(prefix="driftloop-bench-") as folder:
@@ -80,6 +80,19 @@ def choose(names: str, size: Size) -> list[Stage]:
         if name not in known:
             raise InvalidInput(f"stage: {name!r}; accepted: all, {', '.join(known)}")
     return [known[name] for name in wanted]
+
+
+def narrowed(chosen: Sequence[Stage], only: tuple[str, ...]) -> list[Stage]:
+    """The stages with no other servers than those whose names begin so; raises `InvalidInput`."""
+    if not only:
+        return list(chosen)
+    names = [server.name for stage in chosen for server in stage.servers]
+    for one in only:
+        if not any(name.startswith(one) for name in names):
+            accepted = "; ".join(dict.fromkeys(names))
+            raise InvalidInput(f"only: {one!r}; accepted: the beginning of {accepted}")
+    left = [(s, tuple(one for one in s.servers if one.name.startswith(only))) for s in chosen]
+    return [stage._replace(servers=servers) for stage, servers in left if servers]
 
 
 async def _run(
@@ -109,11 +122,10 @@ async def _stage(
     options: StageOptions, stage: Stage, drain: Drain, model: Fitted | None, tell: Tell
 ) -> StageResult:
     size = Size(options.batches, options.rows)
-    servers = [s for s in stage.servers if not options.only or s.name in options.only]
-    samples: dict[str, list[Drained]] = {server.name: [] for server in servers}
+    samples: dict[str, list[Drained]] = {server.name: [] for server in stage.servers}
     alone = []
     for repeat in range(options.repeats):
-        for server in servers:
+        for server in stage.servers:
             tell(f"{stage.name}: repeat {repeat + 1} of {options.repeats}, {server.name}")
             path = model.path if model is not None else Path()
             samples[server.name].append(await drain.visit(server, size, path))
