@@ -16,8 +16,11 @@ from driftloop.contracts import requests
 from driftloop.contracts.batches import decode, encode, matrix_column, matrix_of
 from driftloop.contracts.errors import InvalidInput, Reject
 from driftloop.contracts.headers import ARROW, MSGPACK
+from driftloop.inference.core import queue
+from driftloop.inference.core.queue import Queue, Read
 from driftloop.inference.explain import typical
 from driftloop.local.nats import NatsServer
+from driftloop.runtime.pace import Pace
 from tests.support.serving import (
     CLASSES,
     MIXED,
@@ -245,6 +248,30 @@ async def test_missing_values_are_the_same_each_way(service: Service, way: Way) 
     rows = mixed_rows(20, 9)
     assert any(row["size"] is None for row in rows)
     np.testing.assert_allclose(await way(service, rows), mixed().answers(rows), atol=1e-4)
+
+
+@pytest.mark.parametrize("way", [*GAPS, v2_json], ids=lambda way: way.__name__)
+async def test_a_flood_that_rests_is_answered_rightly_each_way(
+    service: Service, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_off: list[int] = []
+    put = Queue.put_off
+
+    def noted(queue: Queue, size: int, read: Read) -> None:
+        put_off.append(size)
+        put(queue, size, read)
+
+    monkeypatch.setattr(Queue, "put_off", noted)
+    monkeypatch.setattr(queue, "FLOOD_ROWS", 1)
+    monkeypatch.setattr(Pace, "flood", lambda *_: 0.02)
+    rows = filled(mixed_rows(400, 4))  # of 24 bytes or more
+    expected = mixed().answers(rows)
+    np.testing.assert_allclose(await way(service, rows), expected, atol=1e-4)
+    for answers in await asyncio.gather(*(way(service, rows) for _ in range(4))):
+        np.testing.assert_allclose(answers, expected, atol=1e-4)
+    assert len(put_off) >= 3
+    text = (await service.running.http.get("/metrics")).text
+    assert f'driftloop_predict_paced_seconds_total{{model="{MIXED}"}}' in text
 
 
 BAD: Final = [

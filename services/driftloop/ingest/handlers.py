@@ -46,8 +46,8 @@ INLINE_BYTES: Final = 256 << 10
 """Larger bodies are read in a thread."""
 JOINED_BYTES: Final = 64 << 10
 """Objects in smaller bodies without a key share a batch with others that come at once."""
-MOST_PUBLISHED: Final = 16
-"""Batches of one request published at once."""
+PACED_SECONDS: Final = 2.0
+"""So long the batches of one request wait for the rows of others, at most."""
 SILENT_SECONDS: Final = 1.0
 """After the log has not acknowledged a request in time, others are told so at once for so long."""
 _KEY: Final = re.compile(r"[!-~]{1,128}\Z")
@@ -220,16 +220,17 @@ class Intake:
             _message(what, model, lane, batch, at, part, self._bus.service, origin)
             for at, part in enumerate(parts)
         ]
-        duplicate = 0
-        for at in range(0, len(messages), MOST_PUBLISHED):
-            window, began = slice(at, at + MOST_PUBLISHED), time.perf_counter()
+        duplicate = at = 0
+        while at < len(messages):
+            window = slice(at, at + self._lanes.at_once(lane))
+            at, began = window.stop, time.perf_counter()
             acks = await self._acknowledged(what, messages[window])
             sizes = [int(part.num_rows) for part in parts[window]]
             duplicate += sum(n for n, ack in zip(sizes, acks, strict=True) if ack.duplicate)
             if what == "rows":
                 took = time.perf_counter() - began
                 sent = [(ack.seq, n) for n, ack in zip(sizes, acks, strict=True)]
-                await self._lanes.sent(model, lane, sent, took)
+                await self._lanes.sent(model, lane, sent, took, PACED_SECONDS / len(messages))
         ROWS.labels(model, what).inc(rows - duplicate)
         DUPLICATES.labels(model, what).inc(duplicate)
         BATCHES.labels(model, what).inc(len(messages))

@@ -9,15 +9,15 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from driftloop.bus.bus import Bus
 from driftloop.bus.log import Reached
 from driftloop.contracts.errors import Overloaded
 from driftloop.contracts.subjects import BACKLOG, CHECKS, LANES, LIVE, Lane
-from driftloop.ingest.pace import Pace
 from driftloop.runtime import metrics
+from driftloop.runtime.pace import MOST_SECONDS, UNIT, Pace
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,10 @@ SETTLE_SECONDS: Final = 0.5
 """A model that leaves waits so long for its rows in the live lane: they keep their order."""
 CALM_SECONDS: Final = 1.0
 """A model comes back after it has sent no more than its allowance for so long."""
+
+
+MOST_PUBLISHED: Final = 16
+"""Messages of one request published at once."""
 
 
 class Front:
@@ -199,12 +203,25 @@ class Lanes:
             await front.look()
             sender.handled(front.handled)
 
+    def at_once(self, lane: Lane) -> int:
+        """Messages that may be published at once: one of a flood while others send, so that all
+        that handles them has pauses in between.
+        """
+        alone = lane == LIVE or self._pace.alone(asyncio.get_running_loop().time())
+        return MOST_PUBLISHED if alone else 1
+
     async def sent(
-        self, model: str, lane: Lane, sent: Iterable[tuple[int, int]], took: float
+        self,
+        model: str,
+        lane: Lane,
+        sent: Sequence[tuple[int, int]],
+        took: float,
+        most: float = MOST_SECONDS,
     ) -> None:
         """Messages of a model, by their sequence in the log and their rows, took so many seconds.
 
-        Waits in the backlog lane, where its messages hold up those of other models.
+        Waits in the backlog lane, where its messages hold up those of other models, for `most`
+        seconds at most.
         """
         sender = self._senders.setdefault(model, Sender())
         for seq, rows in sent:
@@ -212,7 +229,7 @@ class Lanes:
         now = asyncio.get_running_loop().time()
         if lane == LIVE:
             self._pace.live(took, now)
-        elif wait := self._pace.flood(now):
+        elif wait := min(most, self._pace.flood(sum(max(UNIT, n) for _, n in sent), now)):
             WAITED.labels(model).inc(wait)
             await asyncio.sleep(wait)
 

@@ -1,5 +1,6 @@
 import asyncio
 import itertools
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 from driftloop.contracts.errors import InvalidInput, Overloaded
 from driftloop.inference.core import intake as module
 from driftloop.inference.core.call import CallBack
-from driftloop.inference.core.intake import SECONDS, Intake
-from driftloop.inference.core.queue import FEW, Bounds, Queue
+from driftloop.inference.core.intake import LOOK_SECONDS, SECONDS, Intake
+from driftloop.inference.core.queue import FEW, FLOOD_ROWS, REST_SECONDS, Bounds, Queue
 from driftloop.inference.domain.plan import Plan
 from driftloop.modelspec.spec import Registered
+from driftloop.runtime.pace import FIRST_WAIT_SECONDS, UNIT
 from tests.support.tiny_models import spec
 
 PLAN = Plan(Registered(spec=spec(), revision=1, by="t", at=0.0))
@@ -36,6 +38,35 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+class Timers:
+    """Those of the loop: what is to be called when; all is called once its time has come."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._due: list[tuple[float, Callable[[], object]]] = []
+
+    def __call__(self, seconds: float, call: Callable[..., object], *its: object) -> None:
+        self._due.append((self._clock.now + seconds, partial(call, *its)))
+
+    async def wait(self, seconds: float, late: float = 0.0) -> None:
+        """So long passes, and the loop is late for each of its timers."""
+        end = self._clock.now + seconds
+        while due := [one for one in self._due if one[0] <= end]:
+            first = min(due, key=lambda one: one[0])
+            self._due.remove(first)
+            self._clock.now = max(self._clock.now, first[0] + late)
+            first[1]()
+            await turn()
+        self._clock.now = max(self._clock.now, end)
+
+
+@pytest.fixture
+async def timers(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Timers:
+    timers = Timers(clock)
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", timers, raising=True)
+    return timers
+
+
 class Model:
     """Bodies for one model; `read` has the numbers of those that were read."""
 
@@ -47,10 +78,10 @@ class Model:
         self._name, self._intake, self._clock = name, intake, clock
         self._numbers = itertools.count(1)
 
-    def send(self, rows: int = 100, seconds: float = SECONDS * 0.6) -> None:
+    def send(self, rows: int = 100, seconds: float = SECONDS * 0.6, *, ready: bool = False) -> None:
         """A body of so many rows, which takes so long to read."""
         name = f"{self._name}{next(self._numbers)}"
-        self._intake.take(self.queue, BYTES, partial(self._take, name, rows, seconds))
+        self._intake.take(self.queue, BYTES, partial(self._take, name, rows, seconds), ready=ready)
 
     def _take(self, name: str, rows: int, seconds: float) -> None:
         self._clock.now += seconds
@@ -198,3 +229,82 @@ async def test_a_body_whose_reading_goes_wrong_holds_up_no_other(clock: Clock) -
     assert [type(one) for one in told] == [LookupError]
     assert model.read == ["a1", "a2", "a3"]
     assert model.queue.rows == 300
+
+
+async def small_requests(intake: Intake, timers: Timers, count: int, late: float) -> None:
+    """Somebody asks for a row now and then, of a loop that is so late."""
+    for _ in range(count):
+        intake.answered(1, 1)
+        await timers.wait(2 * LOOK_SECONDS, late)
+
+
+@pytest.mark.parametrize("ready", [False, True])
+async def test_a_flood_rests_while_it_slows_small_requests_down(
+    clock: Clock, timers: Timers, ready: bool
+) -> None:
+    intake = Intake()
+    flood = Model("a", intake, clock, queue_rows=100_000)
+    await small_requests(intake, timers, 200, late=0.002)
+    flood.send(rows=FLOOD_ROWS, ready=ready)
+    flood.send(rows=200, ready=ready)  # more than large bodies may hold in a second
+    flood.send(rows=200, ready=ready)
+    flood.send(rows=200, ready=ready)
+    await turn()
+    await turn()
+    assert flood.read == ["a1", "a2"]
+    rest = FIRST_WAIT_SECONDS * 200 / UNIT
+    await timers.wait(rest * 0.9)
+    assert flood.read == ["a1", "a2"]
+    await timers.wait(rest * 0.2)
+    assert flood.read == ["a1", "a2", "a3"]
+    await timers.wait(rest)
+    assert flood.read == ["a1", "a2", "a3", "a4"]
+
+
+async def test_a_flood_does_not_rest_when_nobody_else_asks(clock: Clock, timers: Timers) -> None:
+    intake = Intake()
+    flood = Model("a", intake, clock, queue_rows=100_000)
+    intake.answered(FLOOD_ROWS, 32)  # what it was answered itself is not somebody else's
+    await timers.wait(2 * LOOK_SECONDS, late=1.0)
+    for _ in range(3):
+        flood.send(rows=FLOOD_ROWS, ready=True)
+    assert len(flood.read) == 3
+    assert flood.queue.rest == 0
+
+
+async def test_few_rows_in_large_bodies_do_not_rest(clock: Clock, timers: Timers) -> None:
+    intake = Intake()
+    model, rows = Model("a", intake, clock, queue_rows=100_000), FLOOD_ROWS // 20
+    for at in range(100):
+        model.send(rows=rows, ready=True)
+        assert len(model.read) == at + 1
+        await small_requests(intake, timers, 3, late=0.5)  # 60 ms
+
+
+async def test_another_model_does_not_rest_with_the_flood(clock: Clock, timers: Timers) -> None:
+    intake = Intake()
+    flood, other = Model("a", intake, clock, 100_000), Model("b", intake, clock)
+    await small_requests(intake, timers, 1, late=0.0)
+    flood.send(rows=2 * FLOOD_ROWS)
+    flood.send()
+    await turn()
+    await turn()
+    other.send()
+    assert (flood.read, other.read) == (["a1"], ["b1"])
+
+
+async def test_a_flood_that_rests_has_a_shorter_queue(clock: Clock, timers: Timers) -> None:
+    """A caller is told to come again rather than wait for long."""
+    intake = Intake()
+    flood = Model("a", intake, clock, queue_rows=1_000_000)
+    await small_requests(intake, timers, 1, late=0.0)
+    flood.send(rows=2 * FLOOD_ROWS, ready=True)
+    assert flood.queue.rest == pytest.approx(FIRST_WAIT_SECONDS / UNIT)
+
+    def fill() -> None:
+        for _ in range(1_000):
+            flood.send()
+
+    with pytest.raises(Overloaded):
+        fill()
+    assert flood.queue.rows - 2 * FLOOD_ROWS > REST_SECONDS / flood.queue.rest

@@ -105,6 +105,7 @@ class Engine:
         """Log what was answered: a row each, with its event id and latency."""
         if self._awake is not None:
             self._awake.keep()
+        self.intake.answered(len(matrix), len(calls))
         plan = served.plan
         if not self._log.room(plan.spec.name, len(matrix)):
             return

@@ -28,6 +28,10 @@ MOST_SLOWER: Final = 100.0
 WEIGHT: Final = 0.25
 """Of the last run in the average of how much slower than measured runs are; of the last body in
 that of the pace of reading."""
+FLOOD_ROWS: Final = 8_192
+"""Rows a second in large bodies of one model; more are a flood of them."""
+REST_SECONDS: Final = 1.0
+"""A flood rests for no longer at once, and may have no more waiting than it answers in so long."""
 ROWS_PER_BYTE: Final = 1 / 64
 """Until a body was read."""
 
@@ -55,7 +59,7 @@ class Queue:
     """Calls in the order they came, and behind them bodies that are not read yet."""
 
     def __init__(self, name: str, bounds: Bounds) -> None:
-        self._name = name
+        self.name = name
         self._bounds = bounds
         self.few = min(FEW, bounds.queue_rows - 1)
         """Up to so many rows it is never full."""
@@ -66,8 +70,12 @@ class Queue:
         self._unread_rows = self._unread_bytes = 0
         self._let_in = False
         """The call that comes now has waited as an unread body."""
-        self._last = 0
+        self.last = 0
         """Rows of the last call."""
+        self.rest = 0.0
+        """Seconds for each row that a flood of large bodies rests now; 0 when it does not."""
+        self._allowed = float(FLOOD_ROWS)
+        self._allowed_at = 0.0
         self._rows_per_byte = ROWS_PER_BYTE
         self._seconds_per_byte = 0.0
         self._cost: Cost | None = None
@@ -89,14 +97,15 @@ class Queue:
         if rows > self.few and self._too_many(rows):
             self._refuse(call.rows)
         self.rows = rows
-        self._last = call.rows
+        self.last = call.rows
         self._calls.append(call)
 
     def put_off(self, size: int, read: Read) -> None:
         """Let a body of so many bytes wait unread; raises `Overloaded` as `add` does."""
         likely = int(size * self._rows_per_byte) + 1
         rows = self.rows + likely
-        if self.rows and rows > self.few and self._too_many(rows):
+        resting = self._unread_rows * self.rest > REST_SECONDS
+        if resting or (self.rows and rows > self.few and self._too_many(rows)):
             raise self.overloaded()
         self.rows = rows
         self._unread_rows += likely
@@ -117,12 +126,19 @@ class Queue:
 
     def read(self, size: int, read: Read) -> None:
         """Read a body, and learn from it what others are likely to hold and to take."""
-        self._last, began = 0, time.perf_counter()
+        self.last, began = 0, time.perf_counter()
         read()
-        if self._last:
+        if self.last:
             pace = (time.perf_counter() - began) / size
             self._seconds_per_byte += WEIGHT * (pace - self._seconds_per_byte)
-            self._rows_per_byte = self._last / size
+            self._rows_per_byte = self.last / size
+
+    def flooded(self, rows: int, now: float) -> bool:
+        """Whether these rows of a large body are more than such bodies may hold in a second."""
+        regained = (now - self._allowed_at) * FLOOD_ROWS
+        left = min(FLOOD_ROWS, self._allowed + regained) - rows
+        self._allowed, self._allowed_at = max(0.0, left), now
+        return left < 0
 
     @property
     def full(self) -> bool:
@@ -138,7 +154,7 @@ class Queue:
             self._flooded = now
         self._refused = now
         wait = min(30.0, max(1.0, self._wait(self.rows)))
-        return Overloaded(f"{self._name}: {self.rows} rows wait; try again later", delay=wait)
+        return Overloaded(f"{self.name}: {self.rows} rows wait; try again later", delay=wait)
 
     def expected(self, cost: Cost, rows: int) -> float:
         """Microseconds that a run of so many rows is likely to take, as runs have been lately."""

@@ -9,6 +9,7 @@ the model's queue.
 import functools
 import struct
 import time
+from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -16,6 +17,8 @@ import numpy as np
 from driftloop.contracts.batches import Matrix
 from driftloop.inference.core.call import Call, Served
 from driftloop.inference.core.engine import Engine
+from driftloop.inference.core.intake import LARGE
+from driftloop.inference.core.lane import Lane
 from driftloop.inference.domain.plan import MATRIX
 from driftloop.inference.grpc_v2.codec import head, varint
 from driftloop.inference.grpc_v2.faults import TooLarge
@@ -144,7 +147,11 @@ class Usual:
             stream.right.take(rows)
         stream.held = 1
         try:
-            lane.submit(call)
+            if len(data) < LARGE:
+                lane.submit(call)
+            else:
+                read = partial(_submit, lane, call)
+                self._engine.intake.take(lane.queue, len(data), read, ready=True)
         except BaseException:
             stream.held = 0
             raise
@@ -163,6 +170,14 @@ class Usual:
         if kind not in found:
             found[KINDS - 1 :] = []
             found.insert(0, kind)
+
+
+def _submit(lane: Lane, call: GrpcCall) -> None:
+    """Queue a large request when it has its turn, or refuse it."""
+    try:
+        lane.submit(call)
+    except Exception as error:
+        call.refused(error)
 
 
 def _kind(request: InferRequest, raw: bytes) -> Kind | None:

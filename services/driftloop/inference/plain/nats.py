@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from driftloop.bus.bus import Bus
@@ -9,9 +10,10 @@ from driftloop.bus.responder import Responder
 from driftloop.bus.wire import Heard, headers_of
 from driftloop.contracts.batches import Matrix
 from driftloop.contracts.errors import DriftloopError, InvalidInput
-from driftloop.contracts.headers import MSGPACK
+from driftloop.contracts.headers import ARROW, MSGPACK
 from driftloop.inference.core.call import Call, Served, one
 from driftloop.inference.core.engine import Engine
+from driftloop.inference.core.intake import LARGE
 from driftloop.inference.core.lane import Lane
 from driftloop.inference.core.meters import METERS
 from driftloop.inference.plain.alike import Form
@@ -159,8 +161,26 @@ class NatsRequests:
             self._engine.soon(self._later(model, body, headers, to, began))
         elif here[0].full():
             raise here[0].overloaded()
-        else:
+        elif len(body) < LARGE:
             self._take(*here, body, headers, to, began)
+        else:
+            told = headers.get("content-type", "") if headers else ""
+            ready = kind_of(told, body) == ARROW
+            read = partial(self._large, model, body, headers, to, began)
+            self._engine.intake.take(here[0].queue, len(body), read, ready=ready)
+
+    def _large(
+        self, model: str, body: bytes, headers: Mapping[str, str] | None, to: bytes, began: float
+    ) -> None:
+        """The same when a large body has its turn: who answers may have changed."""
+        try:
+            here = self._engine.here(model)
+            if here is None:
+                self._engine.soon(self._later(model, body, headers, to, began))
+            else:
+                self._take(*here, body, headers, to, began)
+        except Exception as error:
+            fail(self._responder, to, error)
 
     def _take(
         self,

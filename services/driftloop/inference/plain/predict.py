@@ -67,11 +67,14 @@ class Predict:
                 self._engine.soon(self._later(exchange, kind, body, asked, right))
             elif here[0].full():
                 raise here[0].overloaded()
-            elif kind == ARROW or len(body) < LARGE:
+            elif len(body) < LARGE:
                 self._take(*here, exchange, kind, body, asked, right)
             else:
-                read = partial(self._large, exchange, kind, body, asked, right)
-                self._engine.intake.take(here[0].queue, len(body), read)
+                read, ready = (
+                    partial(self._large, exchange, kind, body, asked, right),
+                    kind == ARROW,
+                )
+                self._engine.intake.take(here[0].queue, len(body), read, ready=ready)
         except DriftloopError as error:
             fail(exchange, error)
 

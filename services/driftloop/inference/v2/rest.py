@@ -61,11 +61,11 @@ class Infer:
             if lane.queue.rows > lane.queue.few and lane.full():
                 self._refuse(exchange, lane)
                 return
-            if self._binary or len(body) < LARGE:
+            if len(body) < LARGE:
                 self._take(lane, served, exchange, body, right)
             else:
                 read = partial(self._large, exchange, body, right)
-                self._engine.intake.take(lane.queue, len(body), read)
+                self._engine.intake.take(lane.queue, len(body), read, ready=self._binary)
         except DriftloopError as error:
             fail(exchange, error)
 
