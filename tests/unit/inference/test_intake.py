@@ -48,15 +48,16 @@ class Timers:
     def __call__(self, seconds: float, call: Callable[..., object], *its: object) -> None:
         self._due.append((self._clock.now + seconds, partial(call, *its)))
 
-    async def wait(self, seconds: float, late: float = 0.0) -> None:
-        """So long passes, and the loop is late for each of its timers."""
+    async def wait(self, seconds: float, late: float = 0.0, *, turns: bool = True) -> None:
+        """So long passes, and the loop is late for each of its timers; it turns after each."""
         end = self._clock.now + seconds
         while due := [one for one in self._due if one[0] <= end]:
             first = min(due, key=lambda one: one[0])
             self._due.remove(first)
             self._clock.now = max(self._clock.now, first[0] + late)
             first[1]()
-            await turn()
+            if turns:
+                await turn()
         self._clock.now = max(self._clock.now, end)
 
 
@@ -258,6 +259,31 @@ async def test_a_flood_rests_while_it_slows_small_requests_down(
     await timers.wait(rest * 0.2)
     assert flood.read == ["a1", "a2", "a3"]
     await timers.wait(rest)
+    assert flood.read == ["a1", "a2", "a3", "a4"]
+
+
+async def test_what_comes_when_a_flood_has_rested_is_behind_what_waits(
+    clock: Clock, timers: Timers
+) -> None:
+    intake = Intake()
+    flood = Model("a", intake, clock, queue_rows=100_000)
+    await small_requests(intake, timers, 1, late=0.0)
+    flood.send(rows=2 * FLOOD_ROWS, ready=True)
+    assert flood.queue.rest > 0
+    flood.send(rows=2 * FLOOD_ROWS, ready=True)
+    await timers.wait(flood.queue.rest * 2 * FLOOD_ROWS * 1.01, turns=False)
+    assert flood.queue.rest == 0
+    flood.send(ready=True)  # before the turn in which the one that waits is read
+    assert flood.read == ["a1"]
+    await turn()
+    assert flood.read == ["a1", "a2"]
+    assert flood.queue.rest > 0
+    await turn()
+    assert flood.read == ["a1", "a2"]
+    await timers.wait(REST_SECONDS)
+    assert flood.read == ["a1", "a2", "a3"]
+    await timers.wait(REST_SECONDS)
+    flood.send(ready=True)
     assert flood.read == ["a1", "a2", "a3", "a4"]
 
 

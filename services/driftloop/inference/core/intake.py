@@ -57,7 +57,7 @@ class Intake:
         It has so many bytes, and is `ready` if it costs next to nothing to read. Raises
         `Overloaded` where it has no room to wait.
         """
-        if queue.rest:
+        if queue.rest or queue.unread:  # it has its turn after those that came before
             queue.put_off(size, read)
             return
         if ready:
@@ -66,10 +66,9 @@ class Intake:
             return
         began = perf_counter()
         self._begin(began)
-        if queue.unread or self._spent >= self._may:
+        if self._spent >= self._may:
             queue.put_off(size, read)
-            if len(queue.unread) == 1:
-                self._queues.append(queue)
+            self._queues.append(queue)
         else:
             queue.read(size, read)
             self._spent += perf_counter() - began

@@ -70,11 +70,8 @@ class Predict:
             elif len(body) < LARGE:
                 self._take(*here, exchange, kind, body, asked, right)
             else:
-                read, ready = (
-                    partial(self._large, exchange, kind, body, asked, right),
-                    kind == ARROW,
-                )
-                self._engine.intake.take(here[0].queue, len(body), read, ready=ready)
+                read = partial(self._large, exchange, kind, body, asked, right)
+                self._engine.intake.take(here[0].queue, len(body), read, ready=kind == ARROW)
         except DriftloopError as error:
             fail(exchange, error)
 
