@@ -6,12 +6,14 @@ import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
 import pytest
 from nats.js import api
 
+from driftloop.bus import room
 from driftloop.bus.bus import Bus
 from driftloop.bus.messages import Delivered, Outgoing
 from driftloop.bus.newest import newest
@@ -161,6 +163,32 @@ async def test_room_is_made_of_what_everybody_has_handled(small: Bus) -> None:
     filled = await small.log.filled("LABELS")
     assert 0 < filled.bytes < ABOVE * filled.room, "the newest stay"
     assert await make_room(small, "LABELS") == 0, "there is room"
+
+
+@pytest.mark.parametrize("hurry", [0.0, 1.0])
+async def test_room_is_made_little_by_little(
+    small: Bus, monkeypatch: pytest.MonkeyPatch, hurry: float
+) -> None:
+    """While messages are removed nobody can publish."""
+    await register(small, rain_spec())
+    (telemetry,) = await all_read(small, "LABELS", "labels.*.received.*")
+    took = await fill(small)
+    await handle(small, "LABELS", telemetry.name, took)
+    await joined(small, took)
+    monkeypatch.setattr(room, "STEP_BYTES", 3 * SIZE)
+    monkeypatch.setattr(room, "HURRY", hurry)
+    js = small.connection.js
+    purge, ends = js.purge_stream, [1]
+
+    async def noted(name: str, seq: int) -> bool:
+        ends.append(seq)
+        return await purge(name, seq=seq)
+
+    monkeypatch.setattr(js, "purge_stream", noted)
+    removed = await make_room(small, "LABELS")
+    assert await first(small, "LABELS") == ends[-1] == 1 + removed
+    assert len(ends) > 3
+    assert all(0 < end - before <= 3 for before, end in pairwise(ends))
 
 
 async def test_who_follows_a_stream_is_waited_for(small: Bus) -> None:

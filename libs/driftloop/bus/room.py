@@ -26,6 +26,13 @@ ABOVE: Final = 0.5
 """Share of a stream's room from which on its oldest messages go."""
 DOWN_TO: Final = 0.4
 LOOK_SECONDS: Final = 0.5
+STEP_BYTES: Final = 8 << 20
+"""So much goes at once: nobody can publish to a stream while messages are removed from it, some 50
+ms for each 100 MB."""
+REST: Final = 4.0
+"""Times as long as a step took is the pause before the next."""
+HURRY: Final = 0.75
+"""Share of a stream's room from which on there are no pauses."""
 
 
 async def keep_room(bus: Bus) -> None:
@@ -53,8 +60,19 @@ async def make_room(bus: Bus, stream: str) -> int:
     end = min(end, state.first_seq + int(surplus))
     if end <= state.first_seq:
         return 0
-    await js.purge_stream(stream, seq=end)
+    step = max(1, state.messages * STEP_BYTES // state.bytes)
+    await _remove(bus, stream, range(state.first_seq, end, step), end, state.bytes > HURRY * most)
     return int(end - state.first_seq)
+
+
+async def _remove(bus: Bus, stream: str, steps: range, end: int, hurry: bool) -> None:
+    """Remove what comes before `end`, little by little."""
+    now = asyncio.get_running_loop().time
+    for at in steps:
+        began = now()
+        await bus.connection.js.purge_stream(stream, seq=min(at + steps.step, end))
+        if not hurry and at + steps.step < end:
+            await asyncio.sleep(REST * (now() - began))
 
 
 async def handled(bus: Bus, stream: str, last: int) -> int:
