@@ -13,12 +13,11 @@ import pytest
 from driftloop.artifacts.store import Artifacts
 from driftloop.bus.bus import Bus
 from driftloop.inference.core import intake
-from driftloop.inference.core.queue import Queue, Read
 from driftloop.local.bench.bodies import NAMES
 from driftloop.local.bench.stress import faulty
 from driftloop.local.nats import NatsServer
 from driftloop.runtime import metrics
-from tests.support.serving import DEADLINE, Running, decide, register, running
+from tests.support.serving import DEADLINE, Running, decide, note_put_off, register, running
 from tests.support.tiny_models import manifest, spec, state
 
 MODEL = "slow"
@@ -155,14 +154,7 @@ async def test_large_bodies_that_take_turns_are_answered_rightly_and_bad_ones_re
     registered: Bus, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake, "SECONDS", 0.0)  # all wait for a turn of their own
-    put_off: list[int] = []
-    put = Queue.put_off
-
-    def noted(queue: Queue, size: int, read: Read) -> None:
-        put_off.append(size)
-        put(queue, size, read)
-
-    monkeypatch.setattr(Queue, "put_off", noted)
+    put_off = note_put_off(monkeypatch)
     async with running(nats_server.url, queue_ms=60_000.0, model_operators="Loop") as service:
         check_right(await infer(service.http, 1.0), 1.0)
         asked = [[0.01 * at] * 400 for at in range(12)]

@@ -17,7 +17,6 @@ from driftloop.contracts.batches import decode, encode, matrix_column, matrix_of
 from driftloop.contracts.errors import InvalidInput, Reject
 from driftloop.contracts.headers import ARROW, MSGPACK
 from driftloop.inference.core import queue
-from driftloop.inference.core.queue import Queue, Read
 from driftloop.inference.explain import typical
 from driftloop.local.nats import NatsServer
 from driftloop.runtime.pace import Pace
@@ -31,6 +30,7 @@ from tests.support.serving import (
     mixed,
     mixed_rows,
     mixed_spec,
+    note_put_off,
     running,
     serve_mixed,
 )
@@ -254,14 +254,7 @@ async def test_missing_values_are_the_same_each_way(service: Service, way: Way) 
 async def test_a_flood_that_rests_is_answered_rightly_each_way(
     service: Service, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put_off: list[int] = []
-    put = Queue.put_off
-
-    def noted(queue: Queue, size: int, read: Read) -> None:
-        put_off.append(size)
-        put(queue, size, read)
-
-    monkeypatch.setattr(Queue, "put_off", noted)
+    put_off = note_put_off(monkeypatch)
     monkeypatch.setattr(queue, "FLOOD_ROWS", 1)
     monkeypatch.setattr(Pace, "flood", lambda *_: 0.02)
     rows = filled(mixed_rows(400, 4))  # of 24 bytes or more

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from numpy.typing import NDArray
 
 from driftloop.artifacts.store import Artifacts
@@ -28,6 +29,7 @@ from driftloop.contracts.events import Dataset, Manifest, ModelPromoted
 from driftloop.contracts.names import digest
 from driftloop.contracts.state import ModelState
 from driftloop.inference.app import wire
+from driftloop.inference.core.queue import Queue, Read
 from driftloop.inference.settings import InferenceSettings
 from driftloop.local.ports import free_port
 from driftloop.modelspec.check import check
@@ -227,3 +229,16 @@ async def serve_mixed(bus: Bus, *seeds: int, name: str = MIXED, champion: int = 
     manifests = [one.manifest(at, name) for at, one in enumerate(made, 1)]
     await decide(bus, state(champion, *manifests))
     return made
+
+
+def note_put_off(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of bodies that wait unread from now on."""
+    sizes: list[int] = []
+    put_off = Queue.put_off
+
+    def noted(queue: Queue, size: int, read: Read) -> None:
+        sizes.append(size)
+        put_off(queue, size, read)
+
+    monkeypatch.setattr(Queue, "put_off", noted)
+    return sizes

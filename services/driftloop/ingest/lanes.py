@@ -17,7 +17,7 @@ from driftloop.bus.log import Reached
 from driftloop.contracts.errors import Overloaded
 from driftloop.contracts.subjects import BACKLOG, CHECKS, LANES, LIVE, Lane
 from driftloop.runtime import metrics
-from driftloop.runtime.pace import MOST_SECONDS, UNIT, Pace
+from driftloop.runtime.pace import UNIT, Pace
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +216,7 @@ class Lanes:
         lane: Lane,
         sent: Sequence[tuple[int, int]],
         took: float,
-        most: float = MOST_SECONDS,
+        most: float,
     ) -> None:
         """Messages of a model, by their sequence in the log and their rows, took so many seconds.
 
